@@ -1,0 +1,64 @@
+# Every target sets itself up: `make test` on a fresh clone first makes .venv, later calls reuse it.
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# The first interpreter that is new enough and can make virtual environments; `make PYTHON=... install` overrides it.
+SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c '$(SUITABLE)' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all lint format docs bench clean
+
+help:
+	@echo 'make install   .venv with the package and everything to test, lint and document it'
+	@echo 'make demo      fit, compare and forecast the yearly sunspot numbers; writes demo/sunspots.png'
+	@echo 'make test      the tests, without the slow ones (make test-all runs those too)'
+	@echo 'make lint      ruff and mypy (make format rewrites the files in the house style)'
+	@echo 'make docs      the documentation, into site/'
+	@echo 'make bench     side by side with other libraries'
+	@echo 'make clean     remove what the other targets made'
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@"$(PYTHON)" -c '$(SUITABLE)' >/dev/null 2>&1 || { \
+		echo "statespace needs Python 3.11 or newer with the venv module, and found none$(if $(PYTHON), in '$(PYTHON)')." \
+			"Install one (on Debian and Ubuntu: python3 and python3-venv), or name it: make PYTHON=/path/to/python3.11 install" >&2; \
+		exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[test,lint,docs]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/python examples/demo.py
+
+# Two workers with one thread each: the tests' matrices are small, and more threads would only wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test: $(STAMP)
+	$(PYTEST) -m 'not slow' $(ARGS)
+
+test-all: $(STAMP)
+	$(PYTEST) $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+clean:
+	rm -rf $(VENV) site demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

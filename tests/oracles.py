@@ -67,16 +67,16 @@ class DenseOracle:
         digits: int | None = None,
     ) -> None:
         self.field: _Float | _Mp = _Float() if digits is None else _Mp(digits)
-        self.y = np.asarray(y, dtype=np.float64)
+        self.y = _plain(y)
         self.T, self.m = self.y.shape
-        self.n = n = np.asarray(m1).shape[-1]
+        self.n = n = _plain(m1).shape[-1]
         directions, keep = np.zeros((n, 0)), np.ones(n)
         if diffuse is not None:
-            directions = np.asarray(diffuse)
+            directions = _plain(diffuse)
             if directions.ndim == 1:
                 keep = 1.0 - directions
                 directions = np.eye(n)[:, directions.astype(bool)]
-        P1 = np.asarray(P1, dtype=np.float64) * keep[:, None] * keep[None, :]
+        P1 = _plain(P1) * keep[:, None] * keep[None, :]
         with self.field.precision():
             self._stack(A, b, Q, C, d, R, m1, P1, directions)
 
@@ -238,6 +238,11 @@ class DenseOracle:
         return Moments(s.mean[k:], s.cov[k:], s.cross[k:], joint, s.y_mean[k:], s.y_cov[k:])
 
 
+def _plain(value: Any) -> Array:
+    """Float64, from numbers, arrays or tensors."""
+    return np.asarray(value.tolist() if hasattr(value, "tolist") else value, dtype=np.float64)
+
+
 class _Float:
     """Linear algebra in float64."""
 
@@ -248,7 +253,7 @@ class _Float:
         return mpmath.workdps(15)
 
     def number(self, value: Any) -> Array:
-        return np.array(value, dtype=np.float64)
+        return np.array(_plain(value))
 
     def svd(self, matrix: Array) -> tuple[Array, Array, Array]:
         left, size, right = np.linalg.svd(matrix, full_matrices=True)

@@ -9,6 +9,14 @@ from statespace.sequences.data import Sequences
 from statespace.sequences.door import read_sequences
 from statespace.sequences.index import Index
 from statespace.sequences.inputs import read_inputs
-from statespace.sequences.row import read_row
+from statespace.sequences.row import read_input_row, read_row
 
-__all__ = ["Index", "Sequences", "read_count", "read_inputs", "read_row", "read_sequences"]
+__all__ = [
+    "Index",
+    "Sequences",
+    "read_count",
+    "read_input_row",
+    "read_inputs",
+    "read_row",
+    "read_sequences",
+]

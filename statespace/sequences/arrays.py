@@ -25,7 +25,7 @@ _KINDS = {"b": "booleans", "c": "complex numbers", "M": "dates", "m": "durations
 
 
 def pandas_kind(x: Any) -> str | None:
-    """ "Series" or "DataFrame" where `x` is one, else None; pandas is never imported for it.
+    """The word "Series" or "DataFrame" where `x` is one, else None; never imports pandas.
 
     Example:
         >>> pandas_kind([1.0]) is None
@@ -95,13 +95,14 @@ def _from_array(
     x: np.ndarray[Any, Any], name: str, dtype: torch.dtype | None, device: torch.device
 ) -> Tensor:
     if x.dtype.kind == "u" and dtype is None and x.size and int(x.max()) > 2**63 - 1:
-        big = f"the integer {int(x.max())}"
-        raise InputError(expected(name, "integers below 2**63", big, "Number the categories from 0."))
+        got, todo = f"the integer {int(x.max())}", "Number the categories from 0."
+        raise InputError(expected(name, "integers below 2**63", got, todo))
     _check_kind(x.dtype.kind, name, dtype)
     if dtype is None:
         dtype = torch.float64 if x.dtype.kind == "f" else torch.int64
     wide = np.float64 if dtype.is_floating_point else np.int64 if dtype != torch.bool else np.bool_
-    copy = np.array(x, dtype=wide, order="C")  # never a view: the caller's array stays his
+    # never a view: the caller's array stays the caller's
+    copy: np.ndarray[Any, Any] = np.array(x, dtype=wide, order="C")
     return torch.from_numpy(copy).to(device=device, dtype=dtype)
 
 

@@ -14,7 +14,7 @@ from statespace.shapes import active_rows, tmap
 __all__ = ["Sequences"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sequences:
     """A batch of series: no NaN, no sentinels; what was not observed is False in a mask.
 
@@ -46,7 +46,7 @@ class Sequences:
     univariate: bool = False
     ragged_list: bool = False
     future_inputs: Tensor | None = None
-    _complete: bool | None = field(default=None, repr=False)  # what the door already knows
+    _complete: bool | None = field(default=None)  # what the door already knows
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -54,7 +54,7 @@ class Sequences:
         return self.lengths.shape
 
     @property
-    def T(self) -> int:  # noqa: N802 (the letter of the dictionary)
+    def T(self) -> int:
         """Rows, padding included."""
         return self.values.shape[-2]
 
@@ -89,6 +89,13 @@ class Sequences:
     def n_steps(self) -> Tensor:
         """Rows of each series with at least one observed entry, (*batch,) int64."""
         return self.observed.any(-1).sum(-1)
+
+    def __repr__(self) -> str:
+        seen, rows = int(self.n_values.sum()), int(self.lengths.sum())
+        return (
+            f"Sequences(batch={tuple(self.batch_shape)}, T={self.T}, m={self.m}, p={self.p}, "
+            f"{seen} of {rows * self.m} values observed)"
+        )
 
     def rows(self, start: int, stop: int) -> Sequences:
         """Rows start <= t < stop of every series; a series that ends before has length 0."""

@@ -26,13 +26,16 @@ def read_frame(
     Args:
         frame: One series of rows in time order; or, with a MultiIndex (id levels..., time), a
             long panel, whose rows may come in any order of the ids.
+        name: The argument, for messages.
+        dtype: As in `to_tensor`.
+        device: The model's device.
 
     Returns:
         The tensors (T_i, m), or (T_i,) from a Series, one per series; their labels; and whether
         it was a panel.
 
     Raises:
-        InputError: An index is unsorted, has duplicates or missing labels.
+        InputError: An index is unsorted, it or the columns have duplicates, a label is missing.
         InputTypeError: A column holds no numbers.
     """
     import pandas as pd
@@ -42,6 +45,10 @@ def read_frame(
     names = tuple(table.columns)
     if flat:
         names = () if frame.name is None else (frame.name,)
+    if not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()][0]
+        todo = "Rename one of the columns."
+        raise InputError(expected(name, "columns of different names", f"{twice!r} twice", todo))
     values = _numbers(table, name, dtype, device)
     values = values[:, 0] if flat else values
     if not isinstance(frame.index, pd.MultiIndex):

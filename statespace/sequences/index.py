@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["Index"]
+from statespace.errors import place
+
+__all__ = ["Index", "named_place"]
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,32 @@ class Index:
         return _continue(self.times[series], horizon)
 
 
+def named_place(series: Sequence[int], row: int, column: int, index: Index | None) -> str:
+    """A place in the data, with the labels it has there.
+
+    Example:
+        >>> named_place((1,), 4, 0, Index(names=("flow",), ids=("Nile", "Rhine")))
+        "series 1, row 4, column 0 (series 'Rhine', column 'flow')"
+    """
+    labels = []
+    if index is not None:
+        i = series[0] if len(series) == 1 else 0
+        if index.ids is not None and len(series) == 1:
+            labels.append(f"series {index.ids[i]!r}")
+        if index.times is not None and len(index.times) > i and len(index.times[i]) > row:
+            labels.append(f"row {index.times[i][row]!s}")
+        if index.names is not None:
+            labels.append(f"column {index.names[column]!r}")
+    return place(series, row, column) + (f" ({', '.join(labels)})" if labels else "")
+
+
 def _continue(times: Any, horizon: int) -> Any:
     import pandas as pd
 
     if isinstance(times, pd.PeriodIndex):
         return pd.period_range(times[-1] + 1, periods=horizon, freq=times.freq, name=times.name)
     if isinstance(times, pd.DatetimeIndex | pd.TimedeltaIndex):
-        freq = times.freq or (pd.infer_freq(times) if len(times) > 2 else None)
+        freq = times.freq or type(times)(times, freq="infer").freq
         if freq is not None:
             make = pd.date_range if isinstance(times, pd.DatetimeIndex) else pd.timedelta_range
             ahead = make(times[-1], periods=horizon + 1, freq=freq, name=times.name)

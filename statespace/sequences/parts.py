@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from statespace.errors import InputError, InputTypeError, expected
 from statespace.sequences.arrays import pandas_kind, to_tensor
 from statespace.sequences.frames import read_frame
 from statespace.sequences.index import Index
 
-__all__ = ["Parts", "pad", "take_apart"]
+__all__ = ["Parts", "take_apart"]
 
 
 class Parts(NamedTuple):
@@ -23,12 +22,10 @@ class Parts(NamedTuple):
     tensors: list[Tensor]
     several: bool  # one tensor per series (a list or a panel), to be padded
     listed: bool  # it came as a list
-    index: Index | None
+    labels: Index | None
 
 
-def take_apart(
-    x: Any, *, name: str, dtype: torch.dtype | None, device: torch.device
-) -> Parts:
+def take_apart(x: Any, *, name: str, dtype: torch.dtype | None, device: torch.device) -> Parts:
     """Reads a tensor, an array, a pandas object, a list of numbers, or a list of these.
 
     A list of numbers is one univariate series; a list of anything else is a list of series.
@@ -52,12 +49,12 @@ def take_apart(
 def _is_series(part: Any) -> bool:
     if isinstance(part, list | tuple):
         return True
-    return (isinstance(part, Tensor | np.ndarray) and part.ndim > 0) or pandas_kind(part) is not None
+    if isinstance(part, Tensor | np.ndarray):
+        return part.ndim > 0
+    return pandas_kind(part) is not None
 
 
-def _take_list(
-    x: Any, name: str, dtype: torch.dtype | None, device: torch.device
-) -> Parts:
+def _take_list(x: Any, name: str, dtype: torch.dtype | None, device: torch.device) -> Parts:
     tensors, labels = [], []
     for i, part in enumerate(x):
         one = f"{name}[{i}]"
@@ -94,10 +91,3 @@ def _join_labels(labels: list[Index], num_series: int, name: str) -> Index | Non
         todo = "Give all frames the same columns in one order."
         raise InputError(expected(name, f"columns {list(names)} in every frame", got, todo))
     return Index(names, tuple(time for label in labels for time in label.times or ()))
-
-
-def pad(tensors: list[Tensor]) -> Tensor:
-    """Tensors (T_i, m) as one (N, max T_i, m), with 0 beyond each length."""
-    if len({t.shape[0] for t in tensors}) == 1:
-        return torch.stack(tensors)
-    return pad_sequence(tensors, batch_first=True)

@@ -1,0 +1,19 @@
+"""Densities that torch lacks, and what the library asks of a density beyond torch's own methods.
+
+`observed_log_prob` and `complete` are single dispatch on the class of the distribution: a head of
+your own joins with `observed_log_prob.register` and `complete.register`.
+"""
+
+from statespace.densities.chain import Chain
+from statespace.densities.missing import complete, observed_log_prob
+from statespace.densities.root import GaussianRoot
+from statespace.densities.summaries import category_probs, moments
+
+__all__ = [
+    "Chain",
+    "GaussianRoot",
+    "category_probs",
+    "complete",
+    "moments",
+    "observed_log_prob",
+]

@@ -1,0 +1,214 @@
+"""The method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from statespace.gaussian import Gaussian
+from statespace.inference.kalman.belief import KalmanBelief
+from statespace.inference.kalman.problem import Problem, Rows, like, problem, rows_of, system_of
+from statespace.inference.lineargaussian import (
+    Pass,
+    filter_moments,
+    forward,
+    log_likelihood,
+    smooth,
+    start,
+)
+from statespace.inference.lineargaussian.likelihood import check_finite, total
+from statespace.inference.lineargaussian.simulate import posterior_draws, simulate
+from statespace.interface import Filter, Info, LinearGaussian, Row, State
+from statespace.interface.values import Kind
+from statespace.linalg import Covariance
+from statespace.results import Filtered, Forecast, Smoothed
+from statespace.sequences import Sequences
+
+__all__ = ["Kalman"]
+
+
+class Kalman(Filter):
+    """Exact filtering, smoothing, forecasts and likelihood of a linear-Gaussian model.
+
+    Square-root (array) form throughout; exact diffuse start by augmentation (De Jong 1991);
+    smoothing and the score by the backward recursion r_t, N_t (Koopman and Shephard 1992). See
+    `docs/numerics.md`.
+
+    Example:
+        >>> import statespace as ss
+        >>> y = ss.datasets.nile()
+        >>> level = ss.LDS(1, 1, A=[[1.0]], C=[[1.0]], Q=[[1469.1]], R=[[15099.0]],
+        ...                initial="diffuse")
+        >>> round(float(level.log_likelihood(y, method=ss.Kalman())), 7)
+        -633.4645636
+    """
+
+    serves: ClassVar[type] = LinearGaussian
+
+    def kind(self, model: Any, data: Sequences) -> Kind:
+        """Always exact."""
+        return "exact"
+
+    def start(
+        self, model: Any, batch_shape: Sequence[int], condition: Any, generator: Generator
+    ) -> State:
+        """The belief about z_1 before any data."""
+        none = torch.zeros(*batch_shape, 1, model.input_dim, **like(model))
+        begin = start(system_of(model, none, 0).detach())
+        belief = KalmanBelief(
+            *(v.expand(*batch_shape, *v.shape[-2:]) for v in (begin.x, begin.s, begin.rows))
+        )
+        return State(0, belief, (), none[..., 0, :0], generator)
+
+    def step(self, model: Any, state: State, row: Row) -> tuple[State, Info]:
+        """Absorb one row."""
+        t_axis = -2
+        data = Rows(
+            row.y.unsqueeze(t_axis), row.observed.unsqueeze(t_axis), row.active[..., None], row.u
+        )
+        p = problem(model, data, state)
+        with torch.no_grad():
+            run = _forward(p)
+            out = filter_moments(run, p.system, diffuse_constant=model.diffuse_constant)
+        old = state.belief
+        new = KalmanBelief(run.xf[-1], run.sf[-1].expand_as(out.cov[-1]), out.rows[-1])
+        if not bool(row.active.all()):
+            new = new.where(row.active, old)
+        predicted = _moments(out.predicted_mean[-1], out.predicted_cov[-1])
+        belief = _moments(out.mean[-1], out.cov[-1])
+        info = Info(predicted, belief, torch.where(row.active, out.increments[-1], 0.0))
+        return State(state.t + 1, new.collapsed(), (), state.y, state.generator), info
+
+    def scan(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None = None
+    ) -> Filtered:
+        """The whole series in one pass."""
+        p = problem(model, rows_of(data), state)
+        with torch.no_grad():
+            run = _forward(p)
+            out = filter_moments(run, p.system, diffuse_constant=model.diffuse_constant)
+            value, _ = total(run, diffuse_constant=model.diffuse_constant)
+        k = p.skip
+        mean, y_mean = (v[k:].movedim(0, -2) for v in (out.mean, out.y_mean))
+        last = (data.lengths - 1 + k).clamp_min(0)
+        belief = KalmanBelief(
+            _pick(run.xf, last), _pick(run.sf.expand(*out.cov.shape), last), _pick(out.rows, last)
+        )
+        t = (state.t if state is not None else 0) + data.T
+        increments = out.increments[k:].movedim(0, -1)
+        increments = torch.where(data.active, increments, torch.zeros_like(increments))
+        nan = torch.full_like(y_mean, torch.nan)
+        return Filtered(
+            mean=mean,
+            cov=out.cov[k:].movedim(0, -3),
+            predicted_mean=out.predicted_mean[k:].movedim(0, -2),
+            predicted_cov=out.predicted_cov[k:].movedim(0, -3),
+            y_mean=y_mean,
+            y_cov=out.y_cov[k:].movedim(0, -3),
+            innovations=torch.where(data.observed, data.values - y_mean, nan),
+            increments=increments,
+            log_likelihood=value,
+            kind="exact",
+            state=State(t, belief.collapsed(), (), data.values[..., -1, :0], generator),
+            lengths=data.lengths,
+            index=data.index,
+            univariate=data.univariate,
+        )
+
+    def log_likelihood(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None = None
+    ) -> Tensor:
+        """Log p(y), (*batch,), differentiable."""
+        p = problem(model, rows_of(data), state, graph=True)
+        begin = None if state is None else p.begin
+        constant = model.diffuse_constant
+        return log_likelihood(
+            p.system, p.y, p.observed, p.active, diffuse_constant=constant, begin=begin
+        )
+
+    def smooth(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None = None
+    ) -> Smoothed:
+        """Moments of every z_t given all of y, and joint draws."""
+        p = problem(model, rows_of(data), state)
+        with torch.no_grad():
+            run = _forward(p)
+            value, known = total(run, diffuse_constant=model.diffuse_constant)
+            out = smooth(run, p.system, known, p.y.movedim(-2, 0))
+        k = p.skip
+        whole = out.mean.movedim(0, -2)
+
+        def draw(num: int, generator: Generator) -> Tensor:
+            with torch.no_grad():
+                z = posterior_draws(p.system, p.begin, whole, p.observed, p.active, num, generator)
+            return z[..., k:, :]
+
+        return Smoothed(
+            mean=whole[..., k:, :],
+            cov=out.cov[k:].movedim(0, -3),
+            cross_cov=out.cross_cov[k:].movedim(0, -3),
+            y_mean=out.y_mean[k:].movedim(0, -2),
+            y_cov=out.y_cov[k:].movedim(0, -3),
+            log_likelihood=value,
+            kind="exact",
+            lengths=data.lengths,
+            sampler=draw,
+            index=data.index,
+            univariate=data.univariate,
+            repairs=out.clipped,
+        )
+
+    def forecast(
+        self,
+        model: Any,
+        state: State,
+        inputs: Tensor,
+        num_samples: int | None,
+        generator: Generator,
+    ) -> Forecast:
+        """Exact moments of the rows after a state: filtering rows in which nothing is seen."""
+        horizon = inputs.shape[-2]
+        shape = (*inputs.shape[:-1], model.obs_dim)
+        y = inputs.new_zeros(shape)
+        unseen = torch.zeros(shape, dtype=torch.bool, device=y.device)
+        on = torch.ones(shape[:-1], dtype=torch.bool, device=y.device)
+        p = problem(model, Rows(y, unseen, on, inputs), state)
+        with torch.no_grad():
+            run = _forward(p)
+            out = filter_moments(run, p.system)
+        k = p.skip
+
+        def draw(num: int, generator: Generator) -> Tensor:
+            lead = torch.Size((num, *shape[:-2]))
+            with torch.no_grad():
+                return simulate(p.system, p.begin, lead, horizon + k, generator)[1][..., k:, :]
+
+        return Forecast(
+            mean=out.y_mean[k:].movedim(0, -2),
+            cov=out.y_cov[k:].movedim(0, -3),
+            z_mean=out.mean[k:].movedim(0, -2),
+            z_cov=out.cov[k:].movedim(0, -3),
+            kind="exact",
+            sampler=draw,
+        )
+
+
+def _forward(p: Problem) -> Pass:
+    run = forward(p.system, p.begin, p.y, p.observed, p.active)
+    check_finite(run)
+    return run
+
+
+def _moments(mean: Tensor, cov: Tensor) -> Gaussian:
+    return Gaussian(mean, Covariance(cov, cov.new_zeros(*cov.shape[:-1], 0)))
+
+
+def _pick(x: Tensor, last: Tensor) -> Tensor:
+    """Row `last` (*batch,) of x (T, *batch, ...)."""
+    if last.dim() == 0:
+        return x[last]
+    index = last.reshape(1, *last.shape, *(1,) * (x.dim() - 1 - last.dim()))
+    return x.take_along_dim(index, 0)[0]

@@ -1,0 +1,279 @@
+"""`ParticleFilter`: the method for every model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from statespace.beliefs import Finite, Real, Tree
+from statespace.densities import moments
+from statespace.errors import InputError, InputTypeError, expected
+from statespace.inference.particle.backward import smooth
+from statespace.inference.particle.select import Selection
+from statespace.inference.particle.stochastic import Moved, beginning, move, one_per_particle
+from statespace.interface import (
+    Filter,
+    Guide,
+    Info,
+    Kind,
+    Method,
+    Row,
+    State,
+    StateSpaceModel,
+    lend,
+)
+from statespace.interface.stepping import filtered, forecast_by_draws, rows_of
+from statespace.interface.walking import contexts
+from statespace.particles import average_moments, check_scheme, effective_size, resample
+from statespace.results import Filtered, Forecast, Smoothed
+from statespace.sequences import Sequences, read_count
+from statespace.shapes import gather, tmap
+
+__all__ = ["ParticleFilter"]
+
+_PROPOSALS = ("bootstrap", "auxiliary")
+
+
+@dataclass(frozen=True, repr=False)
+class ParticleFilter(Filter):
+    """Weighted particles: serves every model, and its likelihood is an unbiased estimate.
+
+    The log-likelihood is the log of an unbiased estimate of p(y): a lower bound in expectation,
+    consistent in the number of particles. Its gradient is Fisher's identity over the particles,
+    consistent too. Filtering starts from the prior at every row ("bootstrap"), from the prior
+    after a look at what each particle promises ("auxiliary", Pitt and Shephard 1999), from a
+    causal `Guide`, or from a method that can propose.
+
+    Smoothing is by backward simulation (Godsill, Doucet and West 2004), at a cost of K^2 a step,
+    where p(z_{t+1} given z_t) is a density that the memory does not enter; where the memory reads
+    z, or a y that was drawn, and with smoother="genealogy", it is by the lineages of the last
+    particles, which are few at early rows.
+
+    Args:
+        num_particles: K.
+        proposal: "bootstrap", "auxiliary", a causal Guide, or a Method that can propose.
+        resampling: "systematic", "stratified", "multinomial" or "residual".
+        threshold: Resample when the effective sample size is at most this share of K: 0 is never
+            and 1 is always.
+        smoother: "ffbs" or "genealogy".
+
+    Example:
+        >>> ParticleFilter(500, threshold=1.0).num_particles
+        500
+    """
+
+    num_particles: int = 1000
+    proposal: Any = "bootstrap"
+    resampling: str = "systematic"
+    threshold: float = 0.5
+    smoother: str = "ffbs"
+
+    serves: ClassVar[Any] = StateSpaceModel
+    repeats: ClassVar[int] = 5
+    references: ClassVar[tuple[str, ...]] = (
+        "@article{gordon1993, title={Novel approach to nonlinear/non-Gaussian Bayesian state "
+        "estimation}, author={Gordon, N. J. and Salmond, D. J. and Smith, A. F. M.}, "
+        "journal={IEE Proceedings F}, volume={140}, number={2}, pages={107--113}, year={1993}}",
+    )
+
+    def __post_init__(self) -> None:
+        read_count(self.num_particles, name="num_particles")
+        check_scheme(self.resampling)
+        if isinstance(self.threshold, bool) or not isinstance(self.threshold, int | float):
+            got = type(self.threshold).__name__
+            raise InputTypeError(expected("threshold", "a number", got, "Give a share of K."))
+        if not 0 <= self.threshold <= 1:
+            todo = "Give a share of the number of particles."
+            raise InputError(expected("threshold", "0 to 1", f"{self.threshold}", todo))
+        if self.smoother not in ("ffbs", "genealogy"):
+            words = '"ffbs" or "genealogy"'
+            todo = "Choose one of them."
+            raise InputError(expected("smoother", words, repr(self.smoother), todo))
+        named = isinstance(self.proposal, str) and self.proposal in _PROPOSALS
+        if not named and not isinstance(self.proposal, Guide | Method):
+            words = '"bootstrap", "auxiliary", a Guide or a Method'
+            todo = "Choose one of them."
+            raise InputError(expected("proposal", words, f"{self.proposal!r:.60}", todo))
+
+    @property
+    def _how(self) -> Selection:
+        return Selection(self.proposal, self.resampling, self.threshold)
+
+    def kind(self, model: Any, data: Sequences) -> Kind:
+        """An estimate; exact where z is zero wide and nothing that the memory reads is missing."""
+        nothing_drawn = "y" not in model.reads or data.complete
+        return "exact" if model.latent == Real(0) and nothing_drawn else "estimate"
+
+    def refusal(self, model: Any, data: Sequences) -> str | None:
+        """A guide that sees the future, or a method that cannot propose here."""
+        reason = super().refusal(model, data)
+        if reason is not None:
+            return reason
+        q = self.proposal
+        if isinstance(q, Guide) and not q.causal:
+            return (
+                f"{type(q).__name__} encodes the future of y, and a filter never looks ahead. "
+                'Propose with "bootstrap", "auxiliary" or a guide that says causal = True.'
+            )
+        if isinstance(q, Method):
+            if type(q).propose is Method.propose:
+                return (
+                    f"{type(q).__name__} proposes no states. "
+                    'Propose with "bootstrap", "auxiliary" or a causal Guide.'
+                )
+            return q.refusal(model, data)
+        if q == "auxiliary" and not isinstance(model.latent, Real | Finite):
+            return (
+                f'proposal="auxiliary" needs a state that is a vector or finite, and that of '
+                f'{type(model).__name__} is {model.latent}. Propose with "bootstrap" or a Guide.'
+            )
+        return None
+
+    def num_samples(self, model: Any) -> int:
+        """K."""
+        return self.num_particles
+
+    def start(
+        self, model: Any, batch_shape: Sequence[int], condition: Tree, generator: Generator
+    ) -> State:
+        """K equal particles that have seen nothing."""
+        memory = model.path.start(torch.Size(batch_shape), condition)
+        state = beginning(model, self.num_particles, batch_shape, memory)
+        return replace(state, generator=generator)
+
+    def step(self, model: Any, state: State, row: Row) -> tuple[State, Info]:
+        """Select, move, weigh."""
+        with lend(state.generator):
+            row = self._encoded(model, state, row)
+            return self._step(model, state, row)
+
+    def scan(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None = None
+    ) -> Filtered:
+        """The loop over `step`; a guide encodes all rows at once."""
+        infos = []
+        with lend(generator) as lent:
+            at = self._begin(model, data, lent, state)
+            for row in rows_of(data, self._encoding(model, data)):
+                at, info = self._step(model, at, row)
+                infos.append(info)
+        at = replace(at, generator=generator)
+        return filtered(self.kind(model, data), data, infos, at)
+
+    def log_likelihood(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None = None
+    ) -> Tensor:
+        """(*batch,), an estimate whose gradient estimates the score."""
+        total = torch.zeros(data.batch_shape, dtype=model.dtype, device=model.device)
+        with lend(generator) as lent:
+            at = self._begin(model, data, lent, state)
+            for row in rows_of(data, self._encoding(model, data)):
+                if bool(row.active.any()):
+                    moved = move(model, at, row, self._how)
+                    at, total = moved.state, total + moved.increment
+        return total
+
+    def smooth(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None = None
+    ) -> Smoothed:
+        """Weighted trajectories: by backward simulation where it is possible, else lineages."""
+        with lend(generator) as lent, torch.no_grad():
+            at = self._begin(model, data, lent, state)
+            steps: list[Moved] = []
+            for row in rows_of(data, self._encoding(model, data)):
+                if bool(row.active.any()):
+                    steps.append(move(model, at, row, self._how, keep_y=True))
+                    at = steps[-1].state
+            return smooth(model, data, steps, self.kind(model, data), self.smoother)
+
+    def draws(
+        self, model: Any, state: State, num: int, generator: Generator
+    ) -> tuple[Tree, Tree, Tensor]:
+        """Independent joint draws of (z, memory, y)."""
+        with lend(generator):
+            return self._draws(state, num, "multinomial")
+
+    def _draws(self, state: State, num: int, scheme: str) -> tuple[Tree, Tree, Tensor]:
+        whole = one_per_particle(state)
+        belief: Any = whole.belief
+        ancestors = resample(belief.log_weights, num, scheme)
+        drawn: tuple[Tree, Tree, Tensor] = gather((belief.z, whole.memory, whole.y), ancestors)
+        return drawn
+
+    def forecast(
+        self,
+        model: Any,
+        state: State,
+        inputs: Tensor,
+        num_samples: int | None,
+        generator: Generator,
+    ) -> Forecast:
+        """The weighted particles run on freely; `num_samples` of them if that is given."""
+        with lend(generator), torch.no_grad():
+            kind = self.forecast_kind
+            if num_samples is not None:
+                draws = self._draws(state, num_samples, "systematic")
+                return forecast_by_draws(model, state, draws, inputs, kind)
+            whole = one_per_particle(state)
+            belief: Any = whole.belief
+            draws = (belief.z, whole.memory, whole.y)
+            return forecast_by_draws(model, state, draws, inputs, kind, belief.weights)
+
+    def _begin(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None
+    ) -> State:
+        if state is None:
+            return self.start(model, data.batch_shape, data.condition, generator)
+        return replace(state, generator=generator)
+
+    def _step(self, model: Any, state: State, row: Row) -> tuple[State, Info]:
+        if not bool(row.active.any()):
+            still: Any = state.belief
+            nan = torch.full(row.y.shape, torch.nan, dtype=model.dtype, device=row.y.device)
+            nothing = torch.zeros_like(still.log_weights[0])
+            info = Info(still, still, nothing, nan, torch.diag_embed(nan))
+            return replace(state, t=state.t + 1), info
+        moved = move(model, state, row, self._how)
+        belief: Any = moved.state.belief
+        y_mean, y_cov = self._prediction(moved)
+        size = effective_size(belief.log_weights)
+        info = Info(moved.predicted, belief, moved.increment, y_mean, y_cov, {"ess": size})
+        return moved.state, info
+
+    def _prediction(self, moved: Moved) -> tuple[Tensor | None, Tensor | None]:
+        """Mean and covariance of y_t before it is seen; None where there are no such numbers."""
+        found = moments(moved.emission)
+        if found is None:
+            return None, None
+        w = moved.predicted.weights
+        mean, cov = found
+        mean = mean.expand(*w.shape, mean.shape[-1])
+        return average_moments(mean, cov, w)
+
+    def _encoding(self, model: Any, data: Sequences) -> Tree:
+        """What the guide makes of the data, leaves (*batch, T, .)."""
+        if not isinstance(self.proposal, Guide):
+            return ()
+        alone = model.reads and "z" not in model.reads
+        h = contexts(model, data, None)[1].h if alone else data.inputs[..., :0]
+        return self.proposal.encode(data, h)
+
+    def _encoded(self, model: Any, state: State, row: Row) -> Row:
+        """A row that came by itself, encoded by itself: any causal proposal is a right one."""
+        if not isinstance(self.proposal, Guide):
+            return row
+        lengths = row.active.long()
+        data = Sequences(
+            row.y.unsqueeze(-2), row.observed.unsqueeze(-2), lengths, row.u.unsqueeze(-2)
+        )
+        h = row.u[..., None, :0]
+        if model.reads and "z" not in model.reads:
+            h = contexts(model, data, None)[1].h
+        e = self.proposal.encode(data, h)
+        return replace(row, e=tmap(lambda leaf: leaf[..., 0, :], e))
+
+

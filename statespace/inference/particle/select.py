@@ -1,0 +1,102 @@
+"""Which particles go on, and where they are proposed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from statespace.beliefs import Finite, Tree
+from statespace.densities import observed_log_prob
+from statespace.interface import Context, Guide, Method, Row, State
+from statespace.interface.walking import advance, prior_at
+from statespace.particles import effective_size, normalise, resample
+
+__all__ = ["Selection", "selected"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How particles are selected and proposed; see `ParticleFilter`."""
+
+    proposal: Any
+    scheme: str
+    threshold: float
+
+    def density(
+        self, model: Any, z: Tree, ctx: Context, row: Row, prior: Distribution
+    ) -> Distribution | None:
+        """q(z_t | .), or None where it is the prior."""
+        if isinstance(self.proposal, Guide):
+            found: Distribution = self.proposal(z, row.e, ctx, prior)
+            return found
+        if isinstance(self.proposal, Method):
+            return self.proposal.propose(model, z, ctx, row, prior)
+        return None
+
+
+def selected(
+    model: Any, state: State, memory: Tree, h: Tensor, row: Row, how: Selection
+) -> tuple[Tensor | None, Tensor]:
+    """Ancestors, None where everyone stays, and the log weights after selection.
+
+    The weights keep the gradient of their lineage: a selected particle weighs 1/K, times
+    w / stop(w). At the first row all particles are equal and nothing is selected.
+
+    Args:
+        model: The model.
+        state: Before the row.
+        memory: The particles', advanced already where the memory comes first.
+        h: What is read from it.
+        row: The row that arrives.
+        how: Scheme and threshold.
+    """
+    belief: Any = state.belief
+    log_w: Tensor = belief.log_weights
+    num = log_w.shape[0]
+    if state.t == 0:
+        return None, log_w
+    plain = log_w.detach()
+    if how.proposal == "auxiliary":
+        pays = row.observed.any(-1) & row.active
+        guess = _outlook(model, state, memory, h, row)
+        first, _ = normalise(plain + torch.where(pays, guess, torch.zeros_like(guess)))
+        needed = pays
+    else:
+        first = plain
+        # a hair above 1, so that threshold 1 means always
+        enough = how.threshold * num * (1 + 1e-9)
+        needed = (effective_size(plain) <= enough) & row.active
+    if not bool(needed.any()):
+        return None, log_w
+    own = torch.arange(num, device=log_w.device).reshape(-1, *(1,) * (log_w.dim() - 1))
+    ancestors = torch.where(needed, resample(first, num, how.scheme), own)
+    new = log_w.gather(0, ancestors) - first.gather(0, ancestors) - math.log(num)
+    return ancestors, torch.where(needed, new, log_w)
+
+
+@torch.no_grad()
+def _outlook(model: Any, state: State, memory: Tree, h: Tensor, row: Row) -> Tensor:
+    """log of what each particle promises for y_t, (K, *batch).
+
+    p(y_t | z_{t-1}) itself where z is finite; at the mean of the transition where it is a vector
+    (Pitt and Shephard 1999).
+    """
+    belief: Any = state.belief
+    t = torch.tensor(state.t, device=row.y.device)
+    lead = belief.log_weights.shape
+    prior = prior_at(model, state.t, belief.z, Context(t, row.u, h)).expand(lead)
+    if isinstance(model.latent, Finite):
+        k = torch.arange(model.latent.size, device=row.y.device)
+        z = k.reshape(-1, *(1,) * len(lead)).expand(-1, *lead)  # every value of every particle
+        log_prior = prior.log_prob(z)
+    else:
+        z, log_prior = prior.mean, None
+    if model.order == "z then h":
+        _, h = advance(model, memory, z, state.y, t, row.u)
+    promise = observed_log_prob(model.emission(z, Context(t, row.u, h)), row.y, row.observed)
+    return promise.expand(lead) if log_prior is None else (log_prior + promise).logsumexp(0)

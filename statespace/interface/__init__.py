@@ -1,0 +1,61 @@
+"""The contract: what a model says, what a method is given, and the verbs between them."""
+
+from statespace.interface.families import (
+    Amortised,
+    Channel,
+    Climbable,
+    FiniteLatent,
+    GaussianLatent,
+    Given,
+    LinearGaussian,
+    Maximisable,
+    SwitchingGaussian,
+)
+from statespace.interface.fitting import unchanged_on_failure
+from statespace.interface.methods import Filter, Guide, Learner, Method, able
+from statespace.interface.model import StateSpaceModel
+from statespace.interface.paths import NoPath, Path
+from statespace.interface.randomness import lend, seeded
+from statespace.interface.values import (
+    Context,
+    Finite,
+    Info,
+    Kind,
+    Real,
+    Row,
+    Space,
+    State,
+    Switching,
+)
+
+__all__ = [
+    "Amortised",
+    "Channel",
+    "Climbable",
+    "Context",
+    "Filter",
+    "Finite",
+    "FiniteLatent",
+    "GaussianLatent",
+    "Given",
+    "Guide",
+    "Info",
+    "Kind",
+    "Learner",
+    "LinearGaussian",
+    "Maximisable",
+    "Method",
+    "NoPath",
+    "Path",
+    "Real",
+    "Row",
+    "Space",
+    "State",
+    "StateSpaceModel",
+    "Switching",
+    "SwitchingGaussian",
+    "able",
+    "lend",
+    "seeded",
+    "unchanged_on_failure",
+]

@@ -1,0 +1,225 @@
+"""Families: types that say more about the three densities. A method names the one it serves."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, final
+
+from torch import Generator, Size, Tensor
+from torch.distributions import Distribution
+
+from statespace.beliefs import Switching, Tree
+from statespace.densities import Chain, GaussianRoot
+from statespace.errors import MethodError
+from statespace.gaussian import AffineConditional, Gaussian
+from statespace.interface.methods import Guide
+from statespace.interface.model import StateSpaceModel
+from statespace.interface.values import Context
+from statespace.results import Smoothed
+from statespace.sequences import Sequences
+from statespace.shapes import shift
+
+__all__ = [
+    "Amortised",
+    "Channel",
+    "Climbable",
+    "FiniteLatent",
+    "GaussianLatent",
+    "Given",
+    "LinearGaussian",
+    "Maximisable",
+    "SwitchingGaussian",
+]
+
+
+class GaussianLatent(StateSpaceModel):
+    """z is `Real`; initial and transition are Gaussian with a differentiable mean."""
+
+
+class LinearGaussian(GaussianLatent):
+    """The same, linear. The three densities are derived here from three values, finally, so that
+    a Kalman filter and a particle filter cannot see different models.
+
+        z_1 ~ prior,   z_t = A z_{t-1} + (B u_t + b) + w_t,   y_t = C z_t + (D u_t + d) + v_t
+
+    Attributes:
+        diffuse_constant: Whether log-likelihoods count the constant of diffuse directions.
+    """
+
+    diffuse_constant: bool = True
+
+    @abstractmethod
+    def prior(self, ctx: Context) -> Gaussian:
+        """p(z_1), over the batch of the parameters; ctx is of one step."""
+
+    @abstractmethod
+    def dynamics(self, ctx: Context) -> AffineConditional:
+        """A, B u_t + b, Q; ctx is of one step or over time, and `varies` says what has T axes."""
+
+    @abstractmethod
+    def readout(self, ctx: Context) -> AffineConditional:
+        """C, D u_t + d, R; likewise."""
+
+    @final
+    def initial(self, ctx: Context) -> GaussianRoot:
+        """p(z_1).
+
+        Raises:
+            MethodError: some direction is diffuse, so that there is no density.
+        """
+        prior = self.prior(ctx)
+        if prior.diffuse is not None and bool(prior.diffuse.any()):
+            raise MethodError(
+                "A diffuse initial state has no density to draw from or to evaluate. Methods that "
+                'integrate it out: Kalman. Or give initial moments, or initial="stationary".'
+            )
+        return GaussianRoot(prior.mean, prior.covariance.root)
+
+    @final
+    def transition(self, z: Tensor, ctx: Context) -> GaussianRoot:
+        """p(z_t | z_{t-1} = z)."""
+        return _given(self.dynamics(ctx), z, ctx)
+
+    @final
+    def emission(self, z: Tensor, ctx: Context) -> GaussianRoot:
+        """p(y_t | z_t = z)."""
+        return _given(self.readout(ctx), z, ctx)
+
+
+def _given(channel: AffineConditional, z: Tensor, ctx: Context) -> GaussianRoot:
+    """The channel at z, (*sample, *batch[, T], n)."""
+
+    def over_time(name: str, x: Tensor, rank: int) -> Tensor:
+        """With a T axis, of size one where the field does not vary."""
+        lone = ctx.over_time and name not in channel.varies and x.dim() > rank
+        return x.unsqueeze(-rank - 1) if lone else x
+
+    weight = over_time("weight", channel.weight, 2)
+    bias = over_time("bias", channel.bias, 1)
+    noise = over_time("noise", channel.noise.root, 2)
+    mean = z @ weight.mT if weight.dim() == 2 else (weight @ z[..., None])[..., 0]
+    return GaussianRoot(mean + bias, noise)
+
+
+class FiniteLatent(StateSpaceModel):
+    """z is `Finite`; initial and transition are `torch.distributions.Categorical`."""
+
+
+class SwitchingGaussian(StateSpaceModel):
+    """z is `Switching(Finite, Real)`; initial and transition are `Chain`s of a Categorical and,
+    given k, a Gaussian. Given the path of k it is a `GaussianLatent`: see `Given`."""
+
+
+@final
+class Given(GaussianLatent):
+    """A switching model whose path of switches is known: a model of x alone.
+
+    Args:
+        model: A switching model.
+        k: The path, (*sample, *batch, T), int64.
+    """
+
+    def __init__(self, model: SwitchingGaussian, k: Tensor) -> None:
+        super().__init__()
+        self.model, self.k = model, k
+        self.path, self.reads, self.order = model.path, model.reads, model.order
+        self.obs_dim, self.input_dim = model.obs_dim, model.input_dim
+        self.latent = model.latent.x  # type: ignore[union-attr]
+        self.categorical = model.categorical
+
+    def _at(self, ctx: Context) -> Tensor:
+        """k_t, (*sample, *batch[, T])."""
+        return self.k[..., ctx.t]
+
+    def _before(self, ctx: Context) -> Tensor:
+        """k_{t-1}; the origin's at the first row."""
+        first = self.model.origin(self.k.shape[:-1])[0].k
+        return shift(self.k[..., None], first[..., None])[..., 0][..., ctx.t]
+
+    def initial(self, ctx: Context) -> Distribution:
+        """p(x_1 | k_1)."""
+        chain = self.model.initial(ctx)
+        assert isinstance(chain, Chain)
+        return chain.then(self._at(ctx))
+
+    def transition(self, z: Tensor, ctx: Context) -> Distribution:
+        """p(x_t | x_{t-1}, k_{t-1}, k_t)."""
+        chain = self.model.transition(_pair(self._before(ctx), z), ctx)
+        assert isinstance(chain, Chain)
+        return chain.then(self._at(ctx).expand(z.shape[:-1]))
+
+    def emission(self, z: Tensor, ctx: Context) -> Distribution:
+        """p(y_t | x_t, k_t)."""
+        return self.model.emission(_pair(self._at(ctx), z), ctx)
+
+    def feed(self, z: Tensor, y: Any, ctx: Context) -> Tensor:
+        """x_t of the memory."""
+        k = self._before(ctx) if self.order == "h then z" else self._at(ctx)
+        return self.model.feed(None if z is None else _pair(k, z), y, ctx)
+
+    def origin(self, batch_shape: Size) -> tuple[Tree, Tensor]:
+        """That of the model, without its switch."""
+        z, y = self.model.origin(batch_shape)
+        return z.x, y
+
+    def default_method(self) -> Any:
+        """That of the model."""
+        return self.model.default_method()
+
+    def default_learner(self) -> Any:
+        """That of the model."""
+        return self.model.default_learner()
+
+
+def _pair(k: Tensor, x: Tensor) -> Switching:
+    """z = (k, x) with k over all leading axes of x."""
+    return Switching(k.expand(x.shape[:-1]), x)
+
+
+class Channel(StateSpaceModel):
+    """y hangs on a alone, and a is the observation of another model (the Kalman VAE): z is a named
+    tuple of that model's state and a, and once a is known, the other model is exact."""
+
+    inner: GaussianLatent
+
+    @abstractmethod
+    def inner_observation(self, z: Tree) -> Tensor:
+        """a, the part of z that the inner model observes."""
+
+
+class Amortised(StateSpaceModel):
+    """Carries a guide, which is trained and stored with it."""
+
+    guide: Guide
+
+
+class Maximisable(StateSpaceModel):
+    """Has an M-step: all that expectation maximisation asks.
+
+    Attributes:
+        mstep_exact: `maximise` reaches the maximum, rather than climbing towards it.
+    """
+
+    mstep_exact: bool = True
+
+    @abstractmethod
+    def statistics(self, smoothed: Smoothed, data: Sequences) -> Tree:
+        """Expected sufficient statistics, added over series: of two batches, they may be added."""
+
+    @abstractmethod
+    def maximise(self, statistics: Tree) -> None:
+        """Sets the parameters, honouring what is held, tied or structured."""
+
+    @abstractmethod
+    def start_values(self, data: Sequences, generator: Generator) -> None:
+        """Sets the parameters that have no value yet, from the data, in their scale."""
+
+
+class Climbable(StateSpaceModel):
+    """Has no M-step in closed form, but a scalar that expectation maximisation climbs."""
+
+    @abstractmethod
+    def expected_log_joint(self, smoothed: Smoothed, data: Sequences) -> Tensor:
+        """E[log p(z, y)] under the smoothed beliefs, summed over series; differentiable."""
+
+

@@ -1,0 +1,225 @@
+"""What a method, a filter, a learner and a guide are. Each is given a model and inherits from none."""
+
+from __future__ import annotations
+
+import inspect
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from torch import Generator, Tensor, nn
+from torch.distributions import Distribution
+
+from statespace.beliefs import Tree
+from statespace.errors import MethodError
+from statespace.interface.arguments import Checked
+from statespace.interface.stepping import filtered, forecast_by_draws, rows_of
+from statespace.interface.values import Context, Info, Kind, Row, State
+from statespace.results import Filtered, FitResult, Forecast, Smoothed
+from statespace.sequences import Sequences
+from statespace.shapes import tmap
+
+__all__ = ["Filter", "Guide", "Learner", "Method", "able"]
+
+
+class Method(metaclass=Checked):
+    """Computes beliefs and likelihoods; is given a model.
+
+    Two methods are equal if they are of one class with equal settings; a state continues only
+    under an equal method.
+    """
+
+    serves: ClassVar[Any]  # the family it needs, a subclass of StateSpaceModel
+    repeats: int = 1  # independent runs that `score` averages where the kind is no exact number
+    references: ClassVar[tuple[str, ...]] = ()  # BibTeX entries of its sources, for `citation`
+
+    @abstractmethod
+    def kind(self, model: Any, data: Sequences) -> Kind:
+        """What its log-likelihood is, on these data."""
+
+    def refusal(self, model: Any, data: Sequences) -> str | None:
+        """Why it cannot, and which methods can; None if it can. By the family, then by the data."""
+        if isinstance(model, self.serves):
+            return None
+        return (
+            f"{type(self).__name__} serves {self.serves.__name__} models, and "
+            f"{type(model).__name__} is none. Methods that serve it: {able(model)}."
+        )
+
+    @abstractmethod
+    def log_likelihood(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None = None
+    ) -> Tensor:
+        """(*batch,), differentiable."""
+
+    @abstractmethod
+    def smooth(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None = None
+    ) -> Smoothed:
+        """Beliefs given all of y, and joint draws."""
+
+    def propose(
+        self, model: Any, z: Tree, ctx: Context, row: Row, prior: Distribution
+    ) -> Distribution:
+        """q(z_t | z_{t-1} = z, y_t): what a particle filter draws from if this is its proposal.
+
+        Args:
+            model: The model.
+            z: The particles, leaves (K, *batch, *event).
+            ctx: What z_t sees.
+            row: The row that arrives.
+            prior: p(z_t | z_{t-1} = z), over (K, *batch).
+
+        Raises:
+            MethodError: the method cannot propose.
+        """
+        raise MethodError(
+            f"{type(self).__name__} proposes no states. Use ParticleFilter with "
+            'proposal="bootstrap", "auxiliary" or a Guide.'
+        )
+
+    def num_samples(self, model: Any) -> int | None:
+        """How many samples stand behind a number; None where it is not sampled."""
+        return None
+
+    def __eq__(self, other: object) -> bool:
+        """Of one class, with equal settings."""
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        """Of the class."""
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        """As it would be made."""
+        settings = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k[0] != "_")
+        return f"{type(self).__name__}({settings})"
+
+
+class Filter(Method):
+    """A method that needs no future. `filter`, `forecast` and online use are its `step`."""
+
+    forecast_kind: ClassVar[Kind] = "estimate"  # "approximate" where the belief is
+
+    @abstractmethod
+    def start(
+        self, model: Any, batch_shape: Sequence[int], condition: Tree, generator: Generator
+    ) -> State:
+        """The belief about z_1 before any data, at t = 0."""
+
+    @abstractmethod
+    def step(self, model: Any, state: State, row: Row) -> tuple[State, Info]:
+        """Absorbs one row."""
+
+    def scan(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None = None
+    ) -> Filtered:
+        """All rows: the loop over `step`. A faster one is held equal to it by a test."""
+        if state is None:
+            state = self.start(model, data.batch_shape, data.condition, generator)
+        infos = []
+        for row in rows_of(data):
+            state, info = self.step(model, state, row)
+            infos.append(info)
+        return filtered(self.kind(model, data), data, infos, state)
+
+    def log_likelihood(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None = None
+    ) -> Tensor:
+        """(*batch,), the sum of the increments."""
+        return self.scan(model, data, generator, state).log_likelihood
+
+    def draws(
+        self, model: Any, state: State, num: int, generator: Generator
+    ) -> tuple[Tree, Tree, Tensor]:
+        """Joint draws of (z_t, memory, y_t) from a state, each with a leading axis (num,).
+
+        A method whose memory differs from sample to sample overrides it.
+        """
+        lead = (num, *state.batch_shape)
+        z = state.belief.sample((num,), generator)
+        memory = tmap(lambda leaf: leaf.expand(*lead, leaf.shape[-1]), state.memory)
+        return z, memory, state.y.expand(*lead, state.y.shape[-1])
+
+    def forecast(
+        self,
+        model: Any,
+        state: State,
+        inputs: Tensor,
+        num_samples: int | None,
+        generator: Generator,
+    ) -> Forecast:
+        """The rows after a state: draws from its belief, each of which runs on freely.
+
+        Args:
+            model: The model.
+            state: Where the rows begin.
+            inputs: (*batch, horizon, p).
+            num_samples: How many draws; 1000 if None.
+            generator: Random numbers.
+        """
+        num = 1000 if num_samples is None else num_samples
+        draws = self.draws(model, state, num, generator)
+        return forecast_by_draws(model, state, draws, inputs, self.forecast_kind)
+
+
+class Learner(metaclass=Checked):
+    """Changes parameters. Knows a model by its family or by its gradient."""
+
+    references: ClassVar[tuple[str, ...]] = ()
+
+    def refusal(self, model: Any, data: Sequences, method: Method) -> str | None:
+        """Why it cannot, and which learners can; None if it can."""
+        return None
+
+    @abstractmethod
+    def fit(
+        self,
+        model: Any,
+        data: Sequences,
+        method: Method,
+        generator: Generator,
+        validation: Sequences | None = None,
+        progress: Any = None,
+    ) -> FitResult:
+        """Trains the model in place."""
+
+
+class Guide(nn.Module, metaclass=Checked):
+    """q(z_t | z_{t-1}, h_t, e_t), where e = encode(data, h) is computed once per verb.
+
+    Attributes:
+        causal: e_t looks at y up to t only: the guide may then propose in a filter.
+        reads: What `forward` looks at, of {"z", "h"}; where it reads nothing all z are drawn
+            at once.
+    """
+
+    causal: bool = False
+    reads: frozenset[str] = frozenset({"z", "h"})
+
+    @abstractmethod
+    def encode(self, data: Sequences, h: Tensor) -> Tree:
+        """e, leaves (*batch, T, .).
+
+        Args:
+            data: What was observed; where not, a harmless number stands.
+            h: The memory's, (*batch, T, H); zero wide where the memory reads z.
+        """
+
+    @abstractmethod
+    def forward(self, z: Tree, e: Tree, ctx: Context, prior: Distribution) -> Distribution:
+        """The proposal; `prior` is there to be returned, shifted or multiplied.
+
+        At the first row z is the origin, and `prior` is the initial density.
+        """
+
+
+def able(model: Any, kind: type[Method] = Method) -> str:
+    """The names of the methods that serve a model, for sentences."""
+    found = {c.__name__ for c in _concrete(kind) if isinstance(model, c.serves)}
+    return ", ".join(sorted(found)) or "none"
+
+
+def _concrete(kind: type[Method]) -> list[type[Method]]:
+    below = [found for child in kind.__subclasses__() for found in _concrete(child)]
+    return below if inspect.isabstract(kind) else [kind, *below]

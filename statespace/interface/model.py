@@ -1,0 +1,153 @@
+"""The contract: three densities and, where something is remembered, a memory."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Size, Tensor, nn
+from torch.distributions import Distribution
+
+from statespace.beliefs import Space, Tree, zeros
+from statespace.interface.arguments import Checked, is_verb
+from statespace.interface.paths import NoPath, Path
+from statespace.interface.values import Context
+from statespace.interface.verbs import Verbs
+
+if TYPE_CHECKING:
+    from statespace.interface.methods import Learner, Method
+
+__all__ = ["StateSpaceModel"]
+
+
+class _Model(Checked):
+    """A class whose objects are looked at once when they are made."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Makes one and checks what it says about itself."""
+        made = super().__call__(*args, **kwargs)
+        _check_declarations(made)
+        return made
+
+
+class StateSpaceModel(Verbs, nn.Module, metaclass=_Model):
+    """p(z, y | u) = prod_t p(z_t | z_{t-1}, h, u_t) p(y_t | z_t, h_t, u_t).
+
+        h_t = path(h_{t-1}, x_t)
+        order "h then z":  x_t = feed(z_{t-1}, y_{t-1}, u_t),  z_t sees h_t
+        order "z then h":  x_t = feed(z_t, y_{t-1}, u_t),      z_t sees h_{t-1}
+
+    One rule of shape carries everything: a density is batched over whatever axes stand left of
+    its event, (*sample, *batch[, T]). A method asks about many points by putting them in
+    `sample`, and about all of time by letting T be the last batch axis. Features are combined
+    with `statespace.shapes.join`, which broadcasts leading axes.
+
+    A subclass sets the attributes in its constructor, defines the three densities (and `feed`
+    where it has a memory) and its default method and learner. The verbs are final.
+
+    Attributes:
+        latent: What z is.
+        obs_dim: m; y has the event shape (m,), always.
+        input_dim: p, zero where there are no inputs.
+        path: The memory; `NoPath()` where nothing is remembered.
+        reads: What `feed` looks at, of {"z", "y", "u"}. Without "z" the memory runs ahead over
+            all of time. Empty exactly where there is no memory.
+        order: "h then z", or "z then h" where the memory reads z_t before y_t is emitted.
+        categorical: y holds categories, int64.
+        batch_shape: The leading axes of the parameters (one model per series); () as a rule.
+    """
+
+    latent: Space
+    obs_dim: int
+    input_dim: int
+    path: Path
+    reads: frozenset[str] = frozenset()
+    order: str = "h then z"
+    categorical: bool = False
+    references: tuple[str, ...] = ()  # BibTeX entries of its sources, for `citation`
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path = NoPath()
+        self.input_dim = 0
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        final = [name for name in cls.__dict__ if is_verb(Verbs.__dict__.get(name))]
+        if final:
+            raise TypeError(
+                f"{cls.__name__} overrides {final[0]}(), which is final: a verb is written once "
+                "for all models. Change the densities, or write a Method."
+            )
+
+    @abstractmethod
+    def initial(self, ctx: Context) -> Distribution:
+        """p(z_1 | h, u_1). May have fewer batch axes than asked for: the caller expands it."""
+
+    @abstractmethod
+    def transition(self, z: Tree, ctx: Context) -> Distribution:
+        """p(z_t | z_{t-1} = z, h, u_t)."""
+
+    @abstractmethod
+    def emission(self, z: Tree, ctx: Context) -> Distribution:
+        """p(y_t | z_t = z, h_t, u_t), event (m,)."""
+
+    def feed(self, z: Tree, y: Any, ctx: Context) -> Tensor:
+        """x_t, the input of the memory, (*, f); asked only of models with a memory.
+
+        What `reads` does not name is None here. `ctx.h` is zero wide: the memory adds itself.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has a memory and defines no feed()")
+
+    def origin(self, batch_shape: Size) -> tuple[Tree, Tensor]:
+        """z_0 and y_0, which the memory reads at the first row: zeros, unless overridden."""
+        z = zeros(self.latent, batch_shape, self.dtype, self.device)
+        kept = torch.int64 if self.categorical else self.dtype
+        return z, torch.zeros(*batch_shape, self.obs_dim, dtype=kept, device=self.device)
+
+    @abstractmethod
+    def default_method(self) -> Method:
+        """The method that the verbs use where none is given."""
+
+    @abstractmethod
+    def default_learner(self) -> Learner:
+        """The learner that `fit` uses where none is given."""
+
+    @property
+    def batch_shape(self) -> Size:
+        """The leading axes of the parameters; () as a rule."""
+        return Size()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the first floating-point parameter or buffer; float64 where there is none."""
+        return next((x.dtype for x in self._numbers() if x.is_floating_point()), torch.float64)
+
+    @property
+    def device(self) -> torch.device:
+        """Of the first parameter or buffer; the CPU where there is none."""
+        return next((x.device for x in self._numbers()), torch.device("cpu"))
+
+    def _numbers(self) -> Any:
+        yield from self.parameters()
+        yield from self.buffers()
+
+
+def _check_declarations(model: StateSpaceModel) -> None:
+    """A contract that contradicts itself is found when the model is made, not in the middle."""
+    name = type(model).__name__
+    for word in ("latent", "obs_dim", "input_dim", "path"):
+        try:
+            getattr(model, word)
+        except AttributeError:
+            raise TypeError(f"{name} does not set `{word}` in its constructor") from None
+    unknown = set(model.reads) - {"z", "y", "u"}
+    if unknown:
+        raise TypeError(f"{name}.reads holds {unknown}; it may hold 'z', 'y' and 'u'")
+    if model.order not in ("h then z", "z then h"):
+        raise TypeError(f"{name}.order is {model.order!r}; it is 'h then z' or 'z then h'")
+    if bool(model.reads) == isinstance(model.path, NoPath):
+        raise TypeError(f"{name} has a memory exactly if `reads` is not empty: set both or none")
+    if model.reads and type(model).feed is StateSpaceModel.feed:
+        raise TypeError(f"{name} has a memory and defines no feed()")

@@ -1,0 +1,84 @@
+"""Columns of y that no fit can make sense of, found before it starts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from statespace.errors import InputError, expected
+from statespace.sequences import Sequences
+
+__all__ = ["check_observed", "degenerate"]
+
+
+def check_observed(data: Sequences, *, per_series: bool = False) -> None:
+    """Refuses a column in which nothing was observed.
+
+    Args:
+        data: The training data.
+        per_series: Whether each series has a model of its own.
+
+    Raises:
+        InputError: it names the column.
+    """
+    seen = data.observed.any(-2)  # (*batch, m)
+    if not per_series:
+        seen = seen.reshape(-1, data.m).any(0)
+    if bool(seen.all()):
+        return
+    *series, column = (~seen).nonzero()[0].tolist()
+    where = f" of series {', '.join(map(str, series))}" if series else ""
+    raise InputError(
+        expected(
+            "y",
+            "at least one observed entry in every column",
+            f"{_name(data, column)}{where} without any (all NaN or masked)",
+            "Leave that column out: nothing can be learned about it.",
+        )
+    )
+
+
+def degenerate(data: Sequences, *, per_series: bool = False) -> list[str]:
+    """A sentence for every column that is zero, constant, or a copy of another one.
+
+    With noise of its own that is learned, such a column has no maximum of the likelihood: its
+    noise variance shrinks without end.
+    """
+    if data.values.dtype == torch.int64:
+        return []
+    values, observed = data.values, data.observed
+    if not per_series:
+        values = values.reshape(1, -1, data.m)
+        observed = observed.reshape(1, -1, data.m)
+    else:
+        values, observed = values.flatten(0, -3), observed.flatten(0, -3)
+    out = []
+    for i in range(len(values)):
+        where = f" in series {i}" if per_series and len(values) > 1 else ""
+        out += _columns(values[i], observed[i], data, where)
+    return out
+
+
+def _columns(values: Tensor, observed: Tensor, data: Sequences, where: str) -> list[str]:
+    """Sentences about one table of values (rows, m)."""
+    rows = observed.sum(0)
+    low = torch.where(observed, values, torch.inf).amin(0)
+    high = torch.where(observed, values, -torch.inf).amax(0)
+    still = (low == high) & (rows > 1)
+    out = []
+    for j in still.nonzero()[:, 0].tolist():
+        what = "zero throughout" if float(low[j]) == 0 else f"constant ({float(low[j]):.6g})"
+        out.append(f"{_name(data, j)} of y is {what}{where}")
+    moving = [j for j in range(data.m) if not bool(still[j]) and int(rows[j]) > 1]
+    for a, i in enumerate(moving):
+        for j in moving[a + 1 :]:
+            both = observed[:, i] & observed[:, j]
+            same = torch.equal(values[both, i], values[both, j])
+            if same and int(both.sum()) > 1 and torch.equal(observed[:, i], observed[:, j]):
+                out.append(f"{_name(data, j)} of y is a copy of {_name(data, i)}{where}")
+    return out
+
+
+def _name(data: Sequences, column: int) -> str:
+    names = None if data.index is None else data.index.names
+    return f"column {column}" + (f" ({names[column]!r})" if names else "")

@@ -1,0 +1,297 @@
+"""Learning by the gradient of the log-likelihood."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Generator, Tensor
+
+from statespace.errors import InputError, expected
+from statespace.interface import Learner, Maximisable, Method
+from statespace.interface.randomness import clone
+from statespace.learning import checkpoint as disk
+from statespace.learning.columns import check_observed, degenerate
+from statespace.learning.objective import Objective, log_prior, perturbed, slots_of
+from statespace.learning.polish import polish
+from statespace.learning.progress import Report, reporting
+from statespace.learning.scales import equilibrate
+from statespace.learning.standard_errors import estimates, standard_errors
+from statespace.learning.training import Progress, Trainer
+from statespace.results import FitResult
+from statespace.sequences import Sequences
+
+__all__ = ["Gradient"]
+
+Optimizer = Literal["adam", "adamw", "lbfgs"]
+Schedule = Literal["cosine", "linear"] | Callable[[int], float] | None
+
+_OPTIMIZERS = ("adam", "adamw", "lbfgs")
+_SCHEDULES = ("cosine", "linear")
+
+
+class Gradient(Learner):
+    """Climbs the log-likelihood (plus log priors) by its gradient.
+
+    Parameters in slots (`Param`) move in units that suit them, so that one learning rate serves
+    data in any scale; what is held, tied or structured stays so. Network weights move as they are.
+
+    Args:
+        steps: Updates at the most.
+        lr: Learning rate of Adam, in units of each parameter.
+        optimizer: "adam", "adamw", or "lbfgs" (all of the data at every step, until the score is
+            small; `lr` is not used).
+        weight_decay: Of Adam (added to the gradient) or AdamW (decoupled).
+        schedule: "cosine" or "linear" decay to zero, or a function from the step, 0 for the
+            first, to a factor of the learning rate.
+        batch_size: Series per update; all of them if None.
+        clip: Largest norm of the gradient per observed value, in these units.
+        window: Rows per update; the state is carried from window to window, gradients are not.
+        patience: Evaluations (updates, or passes where an update sees a part of the data) without
+            a gain of 1e-6 nats per value before stopping; counted on the validation data where
+            there are any.
+        restarts: Further starts, each a perturbation of the first; the best end is kept.
+        checkpoint: A file to which the state of the fit goes after every evaluation. Where it
+            exists, an interrupted fit goes on from it; it is removed when the fit ends.
+
+    Raises:
+        InputError: settings out of range or at odds with each other.
+
+    Example:
+        >>> import statespace as ss
+        >>> y = ss.datasets.nile()
+        >>> lds = ss.LDS.local_level().replace(R=None)
+        >>> fit = lds.fit(y, learner=Gradient(200, optimizer="lbfgs"), seed=0)
+        >>> fit.converged, round(fit.log_likelihood, 2)
+        (True, -633.46)
+    """
+
+    references: ClassVar[tuple[str, ...]] = (
+        "@inproceedings{kingma2015, author={Kingma, D. P. and Ba, J.}, title={Adam: a method for "
+        "stochastic optimization}, booktitle={ICLR}, year={2015}}",
+    )
+
+    def __init__(
+        self,
+        steps: int = 500,
+        lr: float = 1e-2,
+        optimizer: Optimizer = "adam",
+        *,
+        weight_decay: float = 0.0,
+        schedule: Schedule = None,
+        batch_size: int | None = None,
+        clip: float | None = None,
+        window: int | None = None,
+        patience: int | None = None,
+        restarts: int = 0,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> None:
+        _check_count("steps", steps, 1)
+        _check_count("restarts", restarts, 0)
+        for name, count in (("batch_size", batch_size), ("window", window), ("patience", patience)):
+            if count is not None:
+                _check_count(name, count, 1)
+        for name, number, zero in (
+            ("lr", lr, False),
+            ("weight_decay", weight_decay, True),
+            ("clip", clip, False),
+        ):
+            if number is not None:
+                _check_number(name, number, zero)
+        if optimizer not in _OPTIMIZERS:
+            words = ", ".join(f'"{o}"' for o in _OPTIMIZERS)
+            raise InputError(
+                expected("optimizer", f"one of {words}", repr(optimizer), "Choose one of them.")
+            )
+        if schedule is not None and schedule not in _SCHEDULES and not callable(schedule):
+            todo = "Choose one of them."
+            words = '"cosine", "linear", None or a function of the step'
+            raise InputError(expected("schedule", words, repr(schedule), todo))
+        self.steps, self.lr, self.optimizer = steps, lr, optimizer
+        self.weight_decay, self.schedule, self.batch_size = weight_decay, schedule, batch_size
+        self.clip, self.window, self.patience = clip, window, patience
+        self.restarts, self.checkpoint = restarts, checkpoint
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.optimizer == "lbfgs":
+            for name in ("batch_size", "window", "clip", "schedule", "checkpoint", "patience"):
+                if getattr(self, name) is not None:
+                    todo = 'Leave it out, or use optimizer="adam".'
+                    raise InputError(expected(name, 'none beside "lbfgs"', "a value", todo))
+            if self.weight_decay:
+                todo = "Leave it out, or give parameters a prior."
+                raise InputError(expected("weight_decay", '0 beside "lbfgs"', "a value", todo))
+        if self.checkpoint is not None and self.restarts:
+            todo = "Leave one of them out."
+            raise InputError(expected("checkpoint", "none beside restarts", "a path", todo))
+
+    def __repr__(self) -> str:
+        rest = {
+            name: getattr(self, name)
+            for name in ("schedule", "batch_size", "clip", "window", "patience")
+            if getattr(self, name) is not None
+        }
+        more = "".join(f", {name}={value!r}" for name, value in rest.items())
+        return f"Gradient({self.steps}, lr={self.lr:g}, optimizer={self.optimizer!r}{more})"
+
+    def factor(self, step: int) -> float:
+        """The schedule's factor of the learning rate at a step."""
+        if callable(self.schedule):
+            return float(self.schedule(step))
+        if self.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return 1 - step / self.steps if self.schedule == "linear" else 1.0
+
+    def least_gain(self, values: float) -> float:
+        """What counts as a gain, in nats."""
+        return 1e-6 * values
+
+    def fit(
+        self,
+        model: Any,
+        data: Sequences,
+        method: Method,
+        generator: Generator,
+        validation: Sequences | None = None,
+        progress: Any = None,
+    ) -> FitResult:
+        """Trains the model in place; the arguments are those of `Learner.fit`."""
+        began = time.perf_counter()
+        own = any(len(slot.batch_shape) for _, slot in slots_of(model))
+        check_observed(data, per_series=own)
+        self._check_batches(data, own)
+        notes = degenerate(data, per_series=own)
+        if isinstance(model, Maximisable):
+            model.start_values(data, generator)
+        objective = Objective(model, method, data, generator)
+        first, runs, ends = objective.read(), [], []
+        with reporting(progress, (self.restarts + 1) * self.steps, "Gradient") as report:
+            for k in range(self.restarts + 1):
+                objective.write(first if k == 0 else perturbed(objective, first, generator))
+                runs.append(self._run(objective, generator, validation, report))
+                ends.append((objective.value(objective.read()), objective.read()))
+        best = max(range(len(runs)), key=lambda i: (ends[i][0], -i))
+        run, (value, x) = runs.pop(best), ends[best]
+        objective.write(x)
+        kind = method.kind(model, data)
+        return FitResult(
+            model=model,
+            converged=run.converged and math.isfinite(value),
+            reason="; ".join([run.reason, *notes]),
+            history=tuple(run.history),
+            log_likelihood=value - float(log_prior(model)),
+            num_params=objective.size,
+            n_values=int(data.n_values.sum()),
+            seconds=time.perf_counter() - began,
+            learner=self,
+            warnings=tuple(f"{note[0].upper()}{note[1:]}" for note in notes),
+            parameters=estimates(model),
+            standard_errors=_errors(objective, x) if kind in ("exact", "approximate") else None,  # type: ignore[arg-type]
+            restarts=tuple(tuple(r.history) for r in runs),
+            kind=kind,
+        )
+
+    def _check_batches(self, data: Sequences, own: bool) -> None:
+        if self.batch_size is None:
+            return
+        if own or data.lengths.ndim == 0:
+            what = "a model of its own for each series" if own else "one series"
+            todo = "Leave batch_size out; window= cuts a long series."
+            raise InputError(expected("batch_size", "a batch of series of one model", what, todo))
+
+    def _run(
+        self,
+        objective: Objective,
+        generator: Generator,
+        validation: Sequences | None,
+        report: Report,
+    ) -> Progress:
+        if self.optimizer == "lbfgs":
+            before = objective.value(objective.read())
+            end = polish(objective, max_iter=self.steps, report=report)
+            return Progress(
+                history=[before, *end.history], converged=end.converged, reason=end.reason
+            )
+        trainer = Trainer(self, objective, _units(objective), generator, validation)
+        at = Progress()
+        if self.checkpoint is None:
+            trainer.run(at, report, lambda _: None)
+            return at
+        wanted = {"learner": repr(self), "size": objective.size}
+        at = _resumed(disk.read(self.checkpoint, wanted), trainer)
+        trainer.run(at, report, partial(_saved, self.checkpoint, wanted, trainer))
+        disk.remove(self.checkpoint)
+        return at
+
+
+def _errors(objective: Objective, x: Tensor) -> Callable[[], Any]:
+    return lambda: standard_errors(objective, x)
+
+
+def _units(objective: Objective) -> Tensor:
+    """A unit for each learned number: the change of it that one observed value would notice.
+
+    Measured from the curvature where everything lives in slots and the likelihood is no random
+    number; else the size of the number itself, and one for the weights of networks.
+    """
+    sizes = objective.sizes()
+    inside = sum(s.theta.numel() for _, s in slots_of(objective.model) if s.theta is not None)
+    kind = objective.method.kind(objective.model, objective.data)
+    if inside < objective.size or kind not in ("exact", "approximate"):
+        return sizes
+    x = objective.read()
+    signs = clone(objective.origin)
+    scale = equilibrate(lambda v: objective.gradient(v)[1], x, sizes, signs)
+    objective.write(x)
+    return scale * math.sqrt(float(objective.data.n_values.sum()))
+
+
+def _saved(
+    path: str | os.PathLike[str], wanted: dict[str, Any], trainer: Trainer, at: Progress
+) -> None:
+    tensors = {"x": trainer.x, "scale": trainer.scale, "last": trainer.last}
+    if at.best_x is not None:
+        tensors["best_x"] = at.best_x
+    for name, value in trainer.optimizer.state[trainer.x].items():
+        tensors[f"optimizer.{name}"] = value
+    tensors["generator"] = trainer.generator.get_state()
+    fields = ("step", "history", "best", "waited", "rate", "reason", "converged")
+    disk.write(path, tensors, {**wanted, **{name: getattr(at, name) for name in fields}})
+
+
+def _resumed(found: tuple[dict[str, Tensor], dict[str, Any]] | None, trainer: Trainer) -> Progress:
+    if found is None:
+        return Progress()
+    tensors, record = found
+    device = trainer.x.device
+    trainer.x.data.copy_(tensors["x"])
+    trainer.scale, trainer.last = tensors["scale"].to(device), tensors["last"].to(device)
+    trainer.optimizer.state[trainer.x] = {
+        name.removeprefix("optimizer."): t if t.dim() == 0 else t.to(device)
+        for name, t in tensors.items()
+        if name.startswith("optimizer.")
+    }
+    trainer.generator.set_state(tensors["generator"])
+    fields = ("step", "history", "best", "waited", "rate", "reason", "converged")
+    at = Progress(**{name: record[name] for name in fields})
+    at.best_x = tensors["best_x"].to(device) if "best_x" in tensors else None
+    return at
+
+
+def _check_count(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        todo = f"Give an integer of {least} or more."
+        raise InputError(expected(name, f"an integer >= {least}", repr(value), todo))
+
+
+def _check_number(name: str, value: Any, zero: bool) -> None:
+    fine = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not fine or value < 0 or (value == 0 and not zero):
+        words = "a number >= 0" if zero else "a number > 0"
+        raise InputError(expected(name, words, repr(value), "Give such a number."))

@@ -1,0 +1,121 @@
+"""The objective as a function of one flat vector: log-likelihood plus log priors.
+
+A learner knows a model by its parameters, its method's log-likelihood, and the slots in which
+named parameters live. Everything that is learned is laid side by side in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from statespace.errors import InputError, NumericalError
+from statespace.interface.randomness import clone, lend
+from statespace.learning.scales import own_sizes
+from statespace.parameters import Slot
+from statespace.sequences import Sequences
+
+__all__ = ["Objective", "log_prior", "perturbed", "slots_of"]
+
+
+def slots_of(model: nn.Module) -> list[tuple[str, Slot]]:
+    """Every slot inside a model with its path, in order."""
+    return [(path, m) for path, m in model.named_modules() if isinstance(m, Slot)]
+
+
+def log_prior(model: nn.Module) -> Tensor | float:
+    """The log priors of all slots, summed; 0 without any."""
+    parts = [slot.log_prior().sum() for _, slot in slots_of(model) if slot.prior is not None]
+    return torch.stack(parts).sum() if parts else 0.0
+
+
+class Objective:
+    """log p(y) + log priors at a point; -inf where the model refuses the point.
+
+    Random methods are asked with the same random numbers at every point, so that points can be
+    compared.
+    """
+
+    def __init__(self, model: Any, method: Any, data: Sequences, generator: Generator) -> None:
+        self.model, self.method, self.data = model, method, data
+        self.origin = clone(generator)  # of the random numbers
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+
+    @property
+    def size(self) -> int:
+        """How many numbers are learned."""
+        return sum(p.numel() for p in self.parameters)
+
+    def read(self) -> Tensor:
+        """The point at which the model is, (P,) float64."""
+        if not self.parameters:
+            return torch.zeros(0, dtype=torch.float64)
+        return torch.cat([p.detach().flatten().double() for p in self.parameters])
+
+    def write(self, x: Tensor) -> None:
+        """Puts the model at a point."""
+        with torch.no_grad():
+            for p, part in zip(
+                self.parameters, x.split([p.numel() for p in self.parameters]), strict=True
+            ):
+                p.copy_(part.view_as(p))
+
+    def sizes(self) -> Tensor:
+        """Own sizes of what lives in slots, ones elsewhere, (P,)."""
+        known = {id(s.theta): own_sizes(s) for _, s in slots_of(self.model) if s.theta is not None}
+        parts = [
+            known[id(p)].flatten() if id(p) in known else torch.ones(p.numel()).to(p).double()
+            for p in self.parameters
+        ]
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+
+    def tensor(self) -> Tensor:
+        """At the model's own point, with its graph."""
+        with lend(clone(self.origin)) as generator:
+            log = self.method.log_likelihood(self.model, self.data, generator)
+        return log.double().sum() + log_prior(self.model)
+
+    def value(self, x: Tensor) -> float:
+        """At a point, where the model is left."""
+        self.write(x)
+        try:
+            with torch.no_grad():
+                value = float(self.tensor())
+        except (InputError, NumericalError):
+            return -math.inf
+        return value if not math.isnan(value) else -math.inf
+
+    def gradient(self, x: Tensor) -> tuple[float, Tensor | None]:
+        """Value and gradient at a point, where the model is left; None where there is none."""
+        self.write(x)
+        if not self.parameters:
+            return self.value(x), x
+        try:
+            with torch.enable_grad():
+                value = self.tensor()
+            if not math.isfinite(float(value)):
+                return -math.inf, None
+            grads = torch.autograd.grad(value, self.parameters, allow_unused=True)
+        except (InputError, NumericalError):  # such a point cannot be taken: no step goes there
+            return -math.inf, None
+        parts = [
+            torch.zeros_like(p) if g is None else g
+            for p, g in zip(self.parameters, grads, strict=True)
+        ]
+        gradient = torch.cat([g.flatten().double() for g in parts])
+        return (float(value), gradient) if bool(torch.isfinite(gradient).all()) else (-math.inf, None)
+
+
+def perturbed(objective: Objective, first: Tensor, generator: Generator) -> Tensor:
+    """A start near the first one, half a size away, at which the objective is finite."""
+    objective.write(first)
+    sizes = objective.sizes()
+    noise = torch.randn(first.shape, dtype=first.dtype, generator=generator).to(first)
+    for k in range(20):
+        point = first + 0.5 ** (k + 1) * sizes * noise
+        if math.isfinite(objective.value(point)):
+            return point
+    return first

@@ -1,0 +1,115 @@
+"""L-BFGS on the exact gradient until the score is small.
+
+The point moves in units in which the curvature of the objective is near one in every coordinate,
+so that neither the scale of the data nor that of a parameter matters. In these units an entry of
+the score is the distance from the maximum in standard errors (of a parameter on its own), and
+"small" has a meaning: at 1e-4 the log-likelihood has less than 1e-8 to win in that coordinate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from statespace.learning.lbfgs import minimise
+from statespace.learning.objective import Objective
+from statespace.learning.scales import equilibrate
+
+__all__ = ["Polished", "polish"]
+
+SCORE, GAIN = 1e-4, 1e-7  # nats per standard error; nats
+_ROUNDS = 4  # times the units are measured again
+
+
+@dataclass(frozen=True)
+class Polished:
+    """How it ended.
+
+    Attributes:
+        converged: Whether the score is small.
+        reason: In words.
+        value: The objective, never below where it started.
+        history: The objective after each step.
+        score: Largest entry of the score, in nats per standard error.
+        scale: The units, (P,).
+    """
+
+    converged: bool
+    reason: str
+    value: float
+    history: list[float]
+    score: float
+    scale: Tensor
+
+
+def polish(
+    objective: Objective,
+    *,
+    max_iter: int = 500,
+    report: Callable[[int, float], None] | None = None,
+) -> Polished:
+    """Climbs from where the model is to the nearest maximum, and leaves the model there.
+
+    Args:
+        objective: What to climb.
+        max_iter: Steps at the most.
+        report: Called with the step and the objective.
+    """
+    x = objective.read()
+    if not x.numel():
+        value = objective.value(x)
+        return Polished(True, "nothing is learned", value, [], 0.0, x)
+    scale, history, left = objective.sizes(), [], max_iter
+    for turn in range(_ROUNDS):
+        scale = equilibrate(lambda v: objective.gradient(v)[1], x, scale, _signs(x))
+        found = minimise(
+            _scaled(objective, x, scale),
+            torch.zeros_like(x),
+            max_iter=left if turn == _ROUNDS - 1 else min(left, 150),
+            tol=SCORE,
+            tol_gain=GAIN,
+            report=None if report is None else _later(report, max_iter - left),
+        )
+        x = x + scale * found.x
+        left -= found.iterations
+        history += [-v for v in found.history[1:]]
+        if found.status == "flat" or left <= 0 or (found.status == "stalled" and turn):
+            break
+    objective.write(x)
+    value = -found.value
+    score = float(found.gradient.abs().max())
+    rounding = 1e-11 * max(1.0, abs(value))
+    if not math.isfinite(value):
+        return Polished(False, "the objective has no gradient here", value, history, score, scale)
+    if found.status == "flat" or (found.status == "stalled" and found.gain <= max(rounding, GAIN)):
+        reason = f"the score is small after polish ({score:.1e} nats per standard error)"
+        return Polished(True, reason, value, history, score, scale)
+    if found.status == "stalled":
+        reason = f"polish found no higher point, with the score at {score:.1e} per standard error"
+    else:
+        reason = f"polish took its {max_iter} steps, with the score at {score:.1e}"
+    return Polished(False, reason, value, history, score, scale)
+
+
+def _signs(x: Tensor) -> torch.Generator:
+    return torch.Generator(x.device).manual_seed(0)
+
+
+def _later(report: Callable[[int, float], None], done: int) -> Callable[[int, float], None]:
+    return lambda step, value: report(done + step, -value)
+
+
+def _scaled(
+    objective: Objective, origin: Tensor, scale: Tensor
+) -> Callable[[Tensor], tuple[float, Tensor]]:
+    """The negative objective in units of `scale` about a point."""
+
+    def function(v: Tensor) -> tuple[float, Tensor]:
+        value, gradient = objective.gradient(origin + scale * v)
+        return (math.inf, v) if gradient is None else (-value, -scale * gradient)
+
+    return function

@@ -1,0 +1,217 @@
+"""First-order training: minibatches of series, windows of rows, one vector of parameters.
+
+    x <- x + step of Adam(gradient of the log-likelihood per observed value),   theta = scale x
+
+The scale makes one learning rate serve parameters in any units. A step that leads out of the
+feasible set is taken back, and the rate is halved from there on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from statespace.errors import InputError, NumericalError
+from statespace.interface import Filter
+from statespace.learning.objective import Objective, log_prior
+from statespace.sequences import Sequences
+
+__all__ = ["Progress", "Trainer"]
+
+_FAILURES = 30  # steps taken back in a row before giving up
+
+
+@dataclass
+class Progress:
+    """Where training stands.
+
+    Attributes:
+        step: Updates made.
+        history: The objective: at every update, or the mean over each pass where an update sees
+            a part of the data only.
+        best: The best criterion so far, with its x; the criterion is the validation data's
+            log-likelihood where there are any, else the objective.
+        waited: Evaluations since the best one.
+        rate: What is left of the learning rate after failures.
+    """
+
+    step: int = 0
+    history: list[float] = field(default_factory=list)
+    best: float = -math.inf
+    best_x: Tensor | None = None
+    waited: int = 0
+    rate: float = 1.0
+    reason: str = ""
+    converged: bool = False
+
+
+class Trainer:
+    """One training run of a `Gradient` learner.
+
+    Args:
+        settings: The learner.
+        objective: Of all the data.
+        scale: Of each learned number.
+        generator: Random numbers: order of the series, samples of the method.
+        validation: Held-out data, or None.
+    """
+
+    def __init__(
+        self,
+        settings: Any,
+        objective: Objective,
+        scale: Tensor,
+        generator: Generator,
+        validation: Sequences | None,
+    ) -> None:
+        self.settings, self.objective, self.scale = settings, objective, scale
+        self.generator = generator
+        self.held_out = (
+            None
+            if validation is None
+            else Objective(objective.model, objective.method, validation, generator)
+        )
+        self.x = torch.nn.Parameter(objective.read() / scale)
+        kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+        self.optimizer = kind([self.x], lr=settings.lr, weight_decay=settings.weight_decay)
+        self.whole = settings.batch_size is None and settings.window is None
+
+    def run(
+        self, at: Progress, report: Callable[[int, float], None], save: Callable[[Progress], None]
+    ) -> None:
+        """Trains until a criterion is met; the model is left at the best or the last point."""
+        failures = 0
+        while at.step < self.settings.steps and not at.reason:
+            total, weight = 0.0, 0.0
+            for data, state in self._parts():
+                if at.step >= self.settings.steps:
+                    break
+                value = self._update(at, data, state)
+                if value is None:
+                    failures += 1
+                    if failures > _FAILURES:
+                        at.reason = "no step of any length leads to a finite log-likelihood"
+                        break
+                    continue
+                failures = 0
+                at.step += 1
+                count = float(data.n_values.sum())
+                total, weight = total + value * count, weight + count
+                report(at.step, value * self._values)
+            if weight:
+                self._evaluate(at, total / weight * self._values)
+                save(at)
+        keep = at.best_x is not None and (self.whole or self.held_out is not None)
+        if keep and at.best_x is not None:
+            self.x.data.copy_(at.best_x)
+        self.objective.write(self.scale * self.x.detach())
+        if not at.reason:
+            at.reason = f"all {self.settings.steps} steps were taken"
+
+    @property
+    def _values(self) -> float:
+        return float(self.objective.data.n_values.sum())
+
+    def _parts(self) -> Iterator[tuple[Sequences, Any]]:
+        """One pass over the data: minibatches, and inside each its windows with their state."""
+        for data in self._batches():
+            window = self.settings.window
+            if window is None or window >= data.T:
+                yield data, None
+                continue
+            state = None
+            for begin in range(0, data.T, window):
+                rows = data.rows(begin, min(begin + window, data.T))
+                if int(rows.n_values.sum()):
+                    yield rows, state
+                if isinstance(self.objective.method, Filter):
+                    state = self._carried(rows, state)
+
+    def _batches(self) -> Iterator[Sequences]:
+        data, size = self.objective.data, self.settings.batch_size
+        if size is None:
+            yield data
+            return
+        device = self.generator.device
+        order = torch.randperm(len(data.lengths), generator=self.generator, device=device)
+        for part in order.to(data.lengths.device).split(size):
+            yield data.select(part)
+
+    def _carried(self, rows: Sequences, state: Any) -> Any:
+        """The state after some rows, without a graph: gradients end at the window's start."""
+        self.objective.write(self.scale * self.x.detach())
+        with torch.no_grad():
+            filtered = self.objective.method.scan(
+                self.objective.model, rows, self.generator, state
+            )
+        return filtered.state
+
+    def _update(self, at: Progress, data: Sequences, state: Any) -> float | None:
+        """One update; the objective per observed value before it, None if it was taken back."""
+        value, gradient = self._gradient(data, state)
+        if gradient is None:
+            if at.step == 0 and at.best_x is None and at.rate == 1.0:
+                raise NumericalError(
+                    "Gradient: expected a finite log-likelihood at the start values, received "
+                    f"{value}. Give other start values, or look at what is held without noise."
+                )
+            self._back(at)
+            return None
+        self.last = self.x.detach().clone()
+        clip = self.settings.clip
+        if clip is not None:
+            gradient = gradient * min(1.0, clip / max(float(gradient.norm()), 1e-300))
+        self.x.grad = -gradient
+        factor = self.settings.factor(at.step) * at.rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.lr * factor
+        self.optimizer.step()
+        return value
+
+    def _back(self, at: Progress) -> None:
+        at.rate *= 0.5
+        self.x.data.copy_(0.5 * (self.x.data + self.last))
+
+    def _gradient(self, data: Sequences, state: Any) -> tuple[float, Tensor | None]:
+        """Objective per observed value at x, and its gradient in x."""
+        objective, count = self.objective, float(data.n_values.sum())
+        objective.write(self.scale * self.x.detach())
+        try:
+            with torch.enable_grad():
+                log = objective.method.log_likelihood(
+                    objective.model, data, self.generator, state
+                )
+                value = log.double().sum() / count + log_prior(objective.model) / self._values
+            if not math.isfinite(float(value)):
+                return float(value), None
+            grads = torch.autograd.grad(value, objective.parameters, materialize_grads=True)
+        except (InputError, NumericalError):  # the last step was too long
+            return -math.inf, None
+        gradient = self.scale * torch.cat([g.flatten().double() for g in grads])
+        if not bool(torch.isfinite(gradient).all()):
+            return float(value), None
+        return float(value), gradient
+
+    def _evaluate(self, at: Progress, value: float) -> None:
+        """Notes the objective of a pass, keeps the best point, and counts patience."""
+        at.history.append(value)
+        here = self.x.detach()
+        criterion, point = value, self.last if self.whole else here
+        if self.held_out is not None:
+            criterion, point = self.held_out.value(self.scale * here), here
+        if criterion > at.best + self.settings.least_gain(self._values):
+            at.waited = 0
+        else:
+            at.waited += 1
+        if criterion > at.best:
+            at.best, at.best_x = criterion, point.clone()
+        patience = self.settings.patience
+        if patience is not None and at.waited >= patience:
+            what = "validation log-likelihood" if self.held_out is not None else "objective"
+            at.reason = f"the {what} has not risen for {patience} evaluations"
+            at.converged = True

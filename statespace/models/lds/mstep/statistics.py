@@ -1,0 +1,231 @@
+"""Expected sufficient statistics of an LDS, as moments of residuals.
+
+For each of the three regressions of the model,
+
+    start        z_1 - m                         on 1
+    dynamics     z_t - A z_{t-1} - B u_t - b     on x_t = (z_{t-1}, u_t, 1),    t >= 2
+    readout      y_t - C z_t - D u_t - d         on x_t = (z_t, u_t, 1),        rows with data
+
+the sums over t of E[e e'], E[e x'] and E[x x'] given y, at the parameters of the E-step. Residuals
+and not products of the data, because E[y y'] - C E[z y'] - ... loses every digit where the noise
+is small beside the level; and what is held, or varies in time, needs no further word.
+
+Missing entries of a row (Holmes 2013, MARSS, eq. 5.13 ff.): given the observed residual v_o and z,
+the missing one has mean K v_o, K = R_mo R_oo^+, and covariance R_mm - K R_om. A row in which
+nothing is observed says nothing about C, D, d, R and is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from statespace.errors import NumericalError
+from statespace.gaussian import AffineConditional
+from statespace.interface import Context
+from statespace.results import Smoothed
+from statespace.sequences import Sequences
+
+__all__ = ["Moments", "statistics"]
+
+
+
+class Moments(NamedTuple):
+    """Sums over time, (*models, ...); with an axis of time where the noise varies in it."""
+
+    ee: Tensor  # (*models, [T,] k, k)    sum of E[e e']
+    ex: Tensor  # (*models, [T,] k, q)    sum of E[e x']
+    xx: Tensor  # (*models, [T,] q, q)    sum of E[x x']
+    count: Tensor  # (*models,)           how many residuals
+
+
+class _Posterior(NamedTuple):
+    """What the E-step found, in float64, finite beyond the length of a series too."""
+
+    mean: Tensor  # (*batch, T, n)
+    cov: Tensor  # (*batch, T, n, n)
+    cross: Tensor  # (*batch, T - 1, n, n)   Cov(z_{t+1}, z_t)
+    active: Tensor  # (*batch, T)
+
+
+def statistics(lds: Any, smoothed: Smoothed, data: Sequences) -> dict[str, Moments]:
+    """Moments of the three regressions, summed over every series of one model.
+
+    Args:
+        lds: An LDS. Its leading axes, if any, are models of their own: their series are not
+            added up.
+        smoothed: Its E-step: mean, cov, cross_cov.
+        data: What it smoothed.
+
+    Returns:
+        "start", "dynamics", "readout", each `Moments` in float64. They hold for the parameters at
+        which the E-step was made, and `maximise` wants them there.
+
+    Raises:
+        NumericalError: the data leave a state without a finite variance.
+    """
+    with torch.no_grad():
+        models = lds.batch_shape
+        posterior = _read(smoothed, data)
+        t = torch.arange(data.T, device=data.values.device)
+        inputs = data.inputs.double()
+        ctx = Context(t, data.inputs, data.inputs.new_zeros(*data.inputs.shape[:-1], 0))
+        return {
+            "start": _start(lds, posterior, models),
+            "dynamics": _dynamics(lds.dynamics(ctx), posterior, inputs, models),
+            "readout": _readout(lds.readout(ctx), posterior, data, inputs, models),
+        }
+
+
+def _read(smoothed: Smoothed, data: Sequences) -> _Posterior:
+    mean, cov, cross = smoothed.mean, smoothed.cov, smoothed.cross_cov
+    assert mean is not None and cov is not None and cross is not None
+    batch = mean.shape[:-2]
+    active = data.active.expand(*batch, data.T)
+    on, both = active[..., None], (active[..., 1:])[..., None, None]
+    parts = (
+        torch.where(on, mean, 0.0).double(),
+        torch.where(on[..., None], cov, 0.0).double(),
+        torch.where(both, cross, 0.0).double(),
+    )
+    if not all(bool(torch.isfinite(x).all()) for x in parts):
+        raise NumericalError(
+            "EM: expected a posterior of z_t with finite moments, received inf or NaN. The data "
+            "do not resolve every diffuse state: give it a proper start, or use "
+            "Gradient(optimizer='lbfgs') instead."
+        )
+    return _Posterior(*parts, active)
+
+
+def _start(lds: Any, posterior: _Posterior, models: torch.Size) -> Moments:
+    """z_1 about the prior mean; diffuse states have no density and count as zero."""
+    prior = lds.prior()
+    e = posterior.mean[..., 0, :] - prior.mean.double()
+    cov = posterior.cov[..., 0, :, :]
+    if prior.diffuse is not None:
+        proper = (~prior.diffuse).double()
+        e, cov = e * proper, cov * proper[:, None] * proper
+    one = torch.ones_like(e[..., :1])
+    ee = e[..., :, None] * e[..., None, :] + cov
+    return _summed(Moments(ee, e[..., :, None], one[..., None], one[..., 0]), models)
+
+
+def _regressors(z: Tensor, inputs: Tensor) -> Tensor:
+    """x_t = (z, u, 1), (*batch, T, n + p + 1)."""
+    lead = torch.broadcast_shapes(z.shape[:-1], inputs.shape[:-1])
+    one = torch.ones(*lead, 1, dtype=z.dtype, device=z.device)
+    return torch.cat([z.expand(*lead, z.shape[-1]), inputs.expand(*lead, inputs.shape[-1]), one], -1)
+
+
+def _dynamics(
+    move: AffineConditional, posterior: _Posterior, inputs: Tensor, models: torch.Size
+) -> Moments:
+    mean, cov, cross, active = posterior
+    a = move.weight.double() if "weight" in move.varies else move.weight.double().unsqueeze(-3)
+    a = a[..., 1:, :, :] if "weight" in move.varies else a  # row t acts on the way into z_t
+    bias = move.bias.double() if "bias" in move.varies else move.bias.double().unsqueeze(-2)
+    bias = bias[..., 1:, :] if "bias" in move.varies else bias
+    on = active[..., 1:].double()
+    before, after = cov[..., :-1, :, :] * on[..., None, None], cov[..., 1:, :, :]
+    e = mean[..., 1:, :] - (a @ mean[..., :-1, :, None])[..., 0] - bias
+    e, x = e * on[..., None], _regressors(mean[..., :-1, :], inputs[..., 1:, :]) * on[..., None]
+    across = cross @ a.mT
+    ee = after - across - across.mT + a @ before @ a.mT
+    ex = cross - a @ before
+    return _moments(e, x, ee, ex, before, on, models, by_row="noise" in move.varies)
+
+
+def _readout(
+    read: AffineConditional,
+    posterior: _Posterior,
+    data: Sequences,
+    inputs: Tensor,
+    models: torch.Size,
+) -> Moments:
+    mean, cov, _, _ = posterior
+    c = read.weight.double() if "weight" in read.varies else read.weight.double().unsqueeze(-3)
+    bias = read.bias.double() if "bias" in read.varies else read.bias.double().unsqueeze(-2)
+    noise = read.noise.matrix.double()
+    noise = noise if "noise" in read.varies else noise.unsqueeze(-3)  # (*, T or 1, m, m)
+    seen = data.observed
+    on = seen.any(-1).double()
+    e = torch.where(seen, data.values.double() - (c @ mean[..., None])[..., 0] - bias, 0.0)
+    x = _regressors(mean, inputs) * on[..., None]
+    v = cov * on[..., None, None]
+    whole = bool((seen.all(-1) == seen.any(-1)).all())
+    fill, rest = _imputation(noise, seen) if not whole else (None, None)
+    if fill is None or rest is None:
+        ee, ex = c @ v @ c.mT, -c @ v
+    else:
+        e = (fill @ e[..., None])[..., 0]
+        through = fill @ c
+        ee, ex = through @ v @ through.mT + rest * on[..., None, None], -through @ v
+    return _moments(e, x, ee, ex, v, on, models, by_row="noise" in read.varies)
+
+
+def _imputation(noise: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """L and Cov(v | v_o) of each row, (*, T, m, m): E[v | v_o] = L v_o, v_o zero where not seen."""
+    some = seen.double()
+    eye = torch.eye(seen.shape[-1], dtype=noise.dtype, device=noise.device)
+    unseen = 1 - some
+    inner = some[..., :, None] * some[..., None, :]
+    if bool((noise == noise * eye).all()):
+        return eye * inner, noise * eye * unseen[..., None]
+    sd = noise.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+    unit = torch.where(sd > 0, sd, torch.ones_like(sd))
+    scaled = noise / unit[..., :, None] / unit[..., None, :]
+    oo = scaled * inner + eye * unseen[..., None]
+    lower, info = torch.linalg.cholesky_ex(oo)
+    pivots = lower.diagonal(dim1=-2, dim2=-1)
+    if bool(((info == 0) & (pivots > 1e-6).all(-1)).all()):
+        inverse = torch.cholesky_inverse(lower)
+    else:
+        inverse = torch.linalg.pinv(oo, hermitian=True, rtol=1e-12)
+    mo = unseen[..., :, None] * scaled * some[..., None, :]
+    k = mo @ inverse  # zero outside rows missing, columns observed
+    rest = unseen[..., :, None] * scaled * unseen[..., None, :] - k @ mo.mT
+    rest = 0.5 * (rest + rest.mT) * unit[..., :, None] * unit[..., None, :]
+    return eye * inner + k * unit[..., :, None] / unit[..., None, :], rest
+
+
+def _moments(
+    e: Tensor,
+    x: Tensor,
+    ee: Tensor,
+    ex: Tensor,
+    zz: Tensor,
+    on: Tensor,
+    models: torch.Size,
+    *,
+    by_row: bool,
+) -> Moments:
+    """Adds products of means to the covariances ee, ex (with z alone) and zz, then over time.
+
+    Shapes: e (*batch, T, k), x (*batch, T, q), zero in rows that do not count.
+    """
+    n, q = zz.shape[-1], x.shape[-1]
+    if by_row:
+        ee = ee + e[..., :, None] * e[..., None, :]
+        ex = torch.nn.functional.pad(ex, (0, q - n)) + e[..., :, None] * x[..., None, :]
+        xx = torch.nn.functional.pad(zz, (0, q - n, 0, q - n)) + x[..., :, None] * x[..., None, :]
+        return _summed(Moments(ee, ex, xx, on.sum(-1)), models, rows=1)
+    ee = ee.sum(-3) + e.mT @ e
+    ex = torch.nn.functional.pad(ex.sum(-3), (0, q - n)) + e.mT @ x
+    xx = torch.nn.functional.pad(zz.sum(-3), (0, q - n, 0, q - n)) + x.mT @ x
+    return _summed(Moments(ee, ex, xx, on.sum(-1)), models)
+
+
+def _summed(moments: Moments, models: torch.Size, rows: int = 0) -> Moments:
+    """Over all series that share one model; every field gets the axes of the models."""
+    matrices = moments[:3]
+    lead = torch.broadcast_shapes(
+        models, moments.count.shape, *(m.shape[: m.dim() - 2 - rows] for m in matrices)
+    )
+
+    def add(v: Tensor, event: torch.Size) -> Tensor:
+        return v.expand(*lead, *event).sum_to_size(*models, *event)
+
+    out = [add(v, v.shape[v.dim() - 2 - rows :]) for v in matrices]
+    return Moments(out[0], out[1], out[2], add(moments.count, torch.Size()))

@@ -1,0 +1,117 @@
+"""Start values for cycles and ARMA processes, from the periodogram and the autocovariances.
+
+They are recognised by the pattern of A alone, so that sums, copies and stored models need no record
+of where a block came from.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from statespace.sequences import Sequences
+
+if TYPE_CHECKING:
+    from statespace.models.lds.model import LDS
+
+__all__ = ["start_values"]
+
+_RHO = 0.9  # damping at which a cycle starts
+
+
+def start_values(lds: LDS, data: Sequences) -> None:
+    """Sets A where all its learned entries are those of cycles and autoregressions; else nothing.
+
+    Args:
+        lds: With one output.
+        data: Its first output is read, less a straight line, with zeros where it is missing.
+    """
+    slot = lds.slot("A")
+    if slot.is_set or slot.varies or lds.obs_dim != 1:
+        return
+    labels = slot.pattern.labels
+    held = slot.held.detach().reshape(-1, *slot.event)[0].cpu()
+    cycles, rows = _cycles(labels), _autoregressions(labels, held)
+    known = torch.zeros_like(labels, dtype=torch.bool)
+    for i in cycles:
+        known[i : i + 2, i : i + 2] = True
+    for i, order in rows:
+        known[i, i : i + order] = True
+    if bool(((labels != 0) & ~known).any()):
+        return
+    series = _detrended(data)
+    value = slot.held.detach().clone().expand(*lds.batch_shape, *slot.event).clone()
+    for i, angle in zip(cycles, _angles(series, len(cycles)), strict=True):
+        turn = [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
+        value[..., i : i + 2, i : i + 2] = _RHO * torch.tensor(turn).to(value)
+    for i, order in rows:
+        value[..., i, i : i + order] = _yule_walker(series, order).to(value)
+    slot.set_(value)
+
+
+def _cycles(labels: Tensor) -> list[int]:
+    """First rows of the blocks [[a, c], [-c, a]]."""
+    found = []
+    for i in range(labels.shape[0] - 1):
+        (a, c), (e, g) = labels[i : i + 2, i : i + 2].tolist()
+        if a == g != 0 and c == -e != 0 and abs(a) != abs(c):
+            found.append(i)
+    return found
+
+
+def _autoregressions(labels: Tensor, held: Tensor) -> list[tuple[int, int]]:
+    """(row, order) of each row phi_1 .. phi_p above a shift."""
+    found, cycles = [], _cycles(labels)
+    n = labels.shape[0]
+    for i in range(n):
+        if labels[i, i] == 0 or i in cycles or i - 1 in cycles:
+            continue
+        order = 1
+        while i + order < n and labels[i, i + order] != 0 and held[i + order, i + order - 1] == 1:
+            order += 1
+        if len(set(labels[i, i : i + order].abs().tolist())) == order:
+            found.append((i, order))
+    return found
+
+
+def _detrended(data: Sequences) -> Tensor:
+    """(series, T) residuals of a straight line through what was observed, zero elsewhere."""
+    on = data.observed[..., 0].reshape(-1, data.T).to(torch.float64)
+    y = data.values[..., 0].reshape(-1, data.T).to(torch.float64) * on
+    t = torch.linspace(-1, 1, data.T, dtype=torch.float64, device=y.device).expand_as(y)
+    x = torch.stack([on, t * on], -1)
+    line = x @ (torch.linalg.pinv(x) @ y[..., None])
+    return (y - line[..., 0]) * on
+
+
+def _angles(series: Tensor, count: int) -> list[float]:
+    """Angles per step of the highest peaks of the periodogram, a resolution apart."""
+    num_rows = series.shape[-1]
+    size = 8 * num_rows
+    power = torch.fft.rfft(series, n=size).abs().square().sum(0)
+    frequency = torch.arange(len(power), device=series.device) / size
+    power = torch.where((frequency < 1.5 / num_rows) | (frequency > 0.45), 0.0, power)
+    angles = []
+    for _ in range(count):
+        peak = float(frequency[power.argmax()])
+        angles.append(2 * math.pi * (peak if peak > 0 else 0.25))
+        power = torch.where((frequency - peak).abs() < 1.5 / num_rows, 0.0, power)
+    return angles
+
+
+def _yule_walker(series: Tensor, order: int) -> Tensor:
+    """Phi from the biased autocovariances, which is always stationary; pooled over series."""
+    num_rows = series.shape[-1]
+    c = torch.stack(
+        [
+            (series[:, k:] * series[:, : num_rows - k]).sum() if k < num_rows else series.sum() * 0
+            for k in range(order + 1)
+        ]
+    )
+    if float(c[0]) == 0:
+        return c.new_zeros(order)
+    lag = (torch.arange(order)[:, None] - torch.arange(order)).abs()
+    return torch.linalg.solve(c[lag] + 1e-6 * c[0] * torch.eye(order).to(c), c[1:])

@@ -1,0 +1,15 @@
+"""Figures of the records that verbs return.
+
+Every function makes a matplotlib Figure of its own and returns it: `fig.savefig("name.png")`.
+matplotlib is loaded at the first call; pyplot, its current figure and the style in use are not
+touched.
+"""
+
+from __future__ import annotations
+
+from statespace.plot.fan import forecast
+from statespace.plot.fitting import fit_history
+from statespace.plot.residuals import diagnostics
+from statespace.plot.states import smoothed
+
+__all__ = ["diagnostics", "fit_history", "forecast", "smoothed"]

@@ -1,0 +1,47 @@
+"""How a fit went."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from statespace.plot.canvas import DATA, MEAN, MUTED, count_along_x, figure, tidy
+from statespace.results import FitResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["fit_history"]
+
+
+def fit_history(fit: FitResult) -> Figure:
+    """The objective after each iteration, and how far each iteration was from the best.
+
+    The second panel has a logarithmic axis: a straight line is convergence at a constant rate, a
+    level that ends above zero is a start that led to a poorer optimum.
+
+    Args:
+        fit: What `model.fit(y)` returned; its other starts are drawn in grey.
+    """
+    fig, (left, right) = figure(1, 2, (9.0, 3.4))
+    runs = [(h, MUTED, 0.8) for h in fit.restarts] + [(fit.history, MEAN, 1.6)]
+    finite = [v for h, _, _ in runs for v in h if math.isfinite(v)]
+    best = max(finite, default=0.0)
+    for history, color, width in runs:
+        steps = range(1, len(history) + 1)
+        left.plot(steps, history, color=color, linewidth=width, marker=_marker(history), ms=3)
+        gaps = [best - v if best - v > 0 else math.nan for v in history]
+        right.plot(steps, gaps, color=color, linewidth=width, marker=_marker(history), ms=3)
+    left.axhline(best, color=DATA, linewidth=0.7, linestyle=(0, (4, 3)))
+    ended = "converged" if fit.converged else "not converged"
+    tidy(left, f"Objective  ·  best {best:.6g}, {ended}", "iteration", "objective (nats)")
+    if any(best - v > 0 for v in finite):
+        right.set_yscale("log")
+    tidy(right, "Distance to the best", "iteration", "nats")
+    for ax in (left, right):
+        count_along_x(ax)
+    return fig
+
+
+def _marker(history: tuple[float, ...]) -> str:
+    return "o" if len(history) < 40 else ""

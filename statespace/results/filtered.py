@@ -1,0 +1,161 @@
+"""`Filtered`: what is known of z_t from y_1 .. y_t."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+from torch import Tensor
+
+from statespace.results.frames import names_of_y, row_labels, stack_series, to_columns
+from statespace.results.record import Axes, Record, check_kind, stddev
+from statespace.sequences import Index
+
+__all__ = ["Filtered"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Filtered(Record):
+    """Beliefs about z_t given y_1 .. y_t, and one-step-ahead predictions.
+
+    What a model has no use for is None: a discrete state has `probs` and no moments. The features
+    axis m is absent where the data had none.
+
+    Attributes:
+        mean: E[z_t given y_1..y_t], (*batch, T, n).
+        cov: Its covariance, (*batch, T, n, n).
+        predicted_mean: E[z_t given y_1..y_{t-1}], (*batch, T, n); row 0 is the initial mean.
+        predicted_cov: Its covariance, (*batch, T, n, n).
+        y_mean: E[y_t given y_1..y_{t-1}], (*batch, T, m).
+        y_cov: Its covariance, (*batch, T, m, m).
+        innovations: y_t - y_mean_t, (*batch, T, m); NaN where not observed.
+        increments: log p(y_t given y_1..y_{t-1}), (*batch, T).
+        log_likelihood: log p(y), (*batch,).
+        kind: What the log-likelihood is: exact, approximate, an estimate, or a lower bound.
+        state: Where another verb can go on (of the whole batch; None in the record of one series).
+        lengths: Rows of each series, (*batch,).
+        index: Labels of the data, or None.
+        univariate: Whether the data had no feature axis.
+        probs: P(k_t given y_1..y_t), (*batch, T, K).
+        predicted_probs: P(k_t given y_1..y_{t-1}), (*batch, T, K).
+        repairs: How many covariances had to be repaired.
+
+    Example:
+        >>> import torch
+        >>> f = Filtered(
+        ...     mean=torch.zeros(2, 3, 1), cov=torch.ones(2, 3, 1, 1), lengths=torch.tensor([3, 2]),
+        ...     log_likelihood=torch.tensor([-4.0, -3.0]), kind="exact",
+        ... )
+        >>> f
+        Filtered(exact, batch=(2,), T=2..3, n=1, log_likelihood=-7)
+        >>> f.mean[..., 0]
+        tensor([[0., 0., 0.],
+                [0., 0., nan]])
+        >>> [tuple(one.mean.shape) for one in f]
+        [(3, 1), (2, 1)]
+    """
+
+    layout: ClassVar[Mapping[str, Axes]] = {
+        "mean": Axes(1),
+        "cov": Axes(2),
+        "predicted_mean": Axes(1),
+        "predicted_cov": Axes(2),
+        "y_mean": Axes(1, of_y=(-1,)),
+        "y_cov": Axes(2, of_y=(-1, -1)),
+        "innovations": Axes(1, of_y=(-1,)),
+        "increments": Axes(0),
+        "log_likelihood": Axes(0, rows=False),
+        "probs": Axes(1),
+        "predicted_probs": Axes(1),
+    }
+
+    mean: Tensor | None = None
+    cov: Tensor | None = None
+    predicted_mean: Tensor | None = None
+    predicted_cov: Tensor | None = None
+    y_mean: Tensor | None = None
+    y_cov: Tensor | None = None
+    innovations: Tensor | None = None
+    increments: Tensor | None = None
+    log_likelihood: Tensor = field(kw_only=True)
+    kind: str = field(kw_only=True)
+    state: Any = None
+    lengths: Tensor = field(kw_only=True)
+    index: Index | None = None
+    univariate: bool = False
+    probs: Tensor | None = None
+    predicted_probs: Tensor | None = None
+    repairs: int = 0
+    settled: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_kind(self.kind)
+        self._settle()
+
+    @property
+    def stddev(self) -> Tensor | None:
+        """Standard deviations of z_t given y_1..y_t, (*batch, T, n)."""
+        return None if self.cov is None else stddev(self.cov)
+
+    @property
+    def y_stddev(self) -> Tensor | None:
+        """Standard deviations of the one-step-ahead predictions, (*batch, T, m)."""
+        return None if self.y_cov is None else stddev(self.y_cov, self.univariate)
+
+    def _series(self, i: int) -> Self:
+        one = super()._series(i)
+        object.__setattr__(one, "state", None)  # a state belongs to its whole batch
+        return one
+
+    def to_frame(self) -> Any:
+        """A DataFrame with the index of the data and columns (what it is of, which number).
+
+        Columns are (z[i], mean | stddev), (k, P(value)) for a discrete state, and
+        (feature, prediction | stddev | innovation).
+        """
+        ones = list(self)
+        rows = [row_labels(one.index, int(one.lengths)) for one in ones]
+        columns = [one._columns() for one in ones]
+        return stack_series(columns, rows, self.batch_shape, self.index)
+
+    def _columns(self) -> dict[Any, Any]:
+        out = state_columns(self.mean, self.stddev, self.probs)
+        if self.y_mean is not None:
+            names = names_of_y(self.index, self.y_mean.shape[-1], self.univariate)
+            out |= to_columns(
+                names,
+                prediction=self.y_mean,
+                stddev=self.y_stddev,
+                innovation=self.innovations,
+            )
+        return out
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+
+def state_columns(
+    mean: Tensor | None, spread: Tensor | None, probs: Tensor | None
+) -> dict[Any, Any]:
+    """Columns of the state of one series."""
+    out: dict[Any, Any] = {}
+    if mean is not None:
+        names = [f"z[{i}]" for i in range(mean.shape[-1])]
+        out |= to_columns(names, mean=mean, stddev=spread)
+    if probs is not None:
+        for k in range(probs.shape[-1]):
+            out |= to_columns(["k"], **{f"P({k})": probs[..., k]})
+    return out
+
+
+def describe(record: Any) -> str:
+    """The repr of a filtered or a smoothed record."""
+    words = [record.kind, record._shapes()]
+    words += [f"n={record.mean.shape[-1]}"] if record.mean is not None else []
+    words += [f"K={record.probs.shape[-1]}"] if record.probs is not None else []
+    if record.y_mean is not None and not record.univariate:
+        words.append(f"m={record.y_mean.shape[-1]}")
+    words.append(f"log_likelihood={float(record.log_likelihood.sum()):.7g}")
+    words += [f"repairs={int(record.repairs)}"] if record.repairs else []
+    return f"{type(record).__name__}({', '.join(words)})"

@@ -1,0 +1,34 @@
+"""The contestants, one file each; a library that is not installed is left out by name."""
+
+from __future__ import annotations
+
+from importlib import import_module, metadata
+
+from .base import Library, NotOffered
+
+__all__ = ["Library", "NotOffered", "gather"]
+
+_OURS = ("ours", "Ours")
+_PEERS = {
+    "statsmodels": ("statsmodels_", "Statsmodels"),
+    "pykalman": ("pykalman_", "Pykalman"),
+    "filterpy": ("filterpy_", "Filterpy"),
+    "dynamax": ("dynamax_", "Dynamax"),
+}
+
+
+def gather() -> tuple[Library, list[Library], dict[str, str]]:
+    """This library, the peers that are installed, and why the others are not here."""
+    peers, absent = [], {}
+    for package, place in _PEERS.items():
+        try:
+            metadata.version(package)
+            peers.append(_make(*place))
+        except (ImportError, AttributeError) as error:  # not there, or broken by a dependency
+            absent[package] = str(error)
+    return _make(*_OURS), peers, absent
+
+
+def _make(module: str, name: str) -> Library:
+    made: Library = getattr(import_module(f".{module}", __package__), name)()
+    return made

@@ -1,0 +1,71 @@
+"""What a benchmark asks of a library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ..problems import Array, Problem
+
+WIDTHS = (1e6, 1e8, 1e10, 1e12)  # prior variances that stand for a flat start where there is none
+Calls = dict[str, Callable[[], Any]]  # by setting; the best of them stands for the library
+
+
+class NotOffered(Exception):
+    """The library cannot do this; the message is the reason, as it stands in the report."""
+
+
+class Moments(NamedTuple):
+    """What a smoother gives: (T, n) and (T, n, n)."""
+
+    mean: Array
+    cov: Array
+
+
+class Library:
+    """One contestant. Each verb gives calls that start from numpy data and end with numbers.
+
+    A model is made once, outside the call, as its users do; whatever the library does with the
+    data on each call is inside.
+    """
+
+    name: ClassVar[str]
+    package: ClassVar[str]
+    also: ClassVar[tuple[str, ...]] = ()  # packages it computes with, whose versions matter
+    settings: ClassVar[str]  # what was tried, in words, for the report
+
+    @property
+    def versions(self) -> str:
+        return ", ".join(f"{p} {metadata.version(p)}" for p in (self.package, *self.also))
+
+    def log_likelihood(self, p: Problem) -> Calls:
+        """log p(y), float."""
+        raise NotOffered("no log-likelihood")
+
+    def smooth(self, p: Problem) -> Calls:
+        """`Moments` of the states given all data."""
+        raise NotOffered("no smoother")
+
+    def gradient(self, p: Problem) -> Calls:
+        """The gradient of log p(y) in A, C, Q and R; what is returned is the part in A, (n, n)."""
+        raise NotOffered("no gradient")
+
+    def em_steps(self, p: Problem, steps: int) -> Calls:
+        """So many steps of EM in every parameter, over a panel; the log-likelihoods before each."""
+        raise NotOffered("no EM over a panel")
+
+    def fit_level(self, y: Array) -> Calls:
+        """A local level model with a flat start fitted to y (T, 1); the log-likelihood there."""
+        raise NotOffered("no structural models")
+
+
+def flat_start(log_likelihood: Callable[[Problem], float], p: Problem, width: float) -> float:
+    """log p(y) for a flat start by a very wide one, for those who offer nothing else.
+
+    The limit of log p(y) + (n / 2) log(width), width the prior variance of each state.
+    """
+    wide = Problem(p.A, p.Q, p.C, p.R, p.m1, width * np.eye(p.n, dtype=p.dtype), p.y)
+    return log_likelihood(wide) + 0.5 * p.n * float(np.log(width))

@@ -53,7 +53,7 @@ def evaluate(size: int, train: Tensor, test: Tensor) -> Candidate:
     return Candidate(
         lds=lds,
         fit=fit,
-        per_step=float(lds.log_likelihood(test, state=state)) / len(test),
+        per_step=lds.score(test, state=state).per_step,
         one_year=rmse(test_filter.y_mean, test),
         two_cycles=rmse(free_run.mean, test),
     )

@@ -104,8 +104,8 @@ def zeros(
 
     def make(part: Real | Finite) -> Tensor:
         if isinstance(part, Finite):
-            return torch.zeros(*batch_shape, dtype=torch.int64, device=device)
-        return torch.zeros(*batch_shape, part.size, dtype=dtype, device=device)
+            return torch.zeros(tuple(batch_shape), dtype=torch.int64, device=device)
+        return torch.zeros((*batch_shape, part.size), dtype=dtype, device=device)
 
     return map_space(make, space)
 

@@ -38,7 +38,9 @@ def check_model(model: StateSpaceModel, *, num_steps: int = 5, seed: int = 0) ->
 
     Example:
         >>> import statespace as ss
-        >>> kept = ss.check_model(ss.LDS.local_level(Q=1.0, R=1.0, initial_mean=0.0, initial_cov=1.0))
+        >>> model = ss.LDS(1, 1, A=[[0.5]], C=[[1.0]], d=[0.0], Q=[[1.0]], R=[[1.0]],
+        ...                initial="stationary")
+        >>> kept = ss.check_model(model)
         >>> kept[0]
         'shapes: a sample has the shapes that `latent` and `obs_dim` say'
     """
@@ -93,7 +95,8 @@ def _apart(a: Tensor, b: Tensor) -> str | None:
         return f"shapes {tuple(a.shape)} and {tuple(b.shape)}"
     tolerance = 1e3 * torch.finfo(a.dtype).eps
     close = torch.isclose(a, b, rtol=tolerance, atol=tolerance) | (a == b)
-    return None if bool(close.all()) else f"off by up to {float((a - b).abs().nan_to_num().max()):.3g}"
+    worst = float((a - b).abs().nan_to_num().max())
+    return None if bool(close.all()) else f"off by up to {worst:.3g}"
 
 
 def _shapes(case: _Case) -> str | None:

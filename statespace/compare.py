@@ -64,11 +64,11 @@ class Comparison:
 
         columns = ["kind", "log_likelihood", "stderr", "per_step", "per_value", "rmse"]
         columns += ["num_params", "method"]
-        rows = [
-            [e.score.kind, e.score.value, e.score.stderr, e.score.per_step, e.score.per_value]
-            + [e.rmse, e.num_params, e.method]
-            for e in self.entries
-        ]
+        rows = []
+        for e in self.entries:
+            s = e.score
+            numbers = (s.value, s.stderr, s.per_step, s.per_value, e.rmse, e.num_params)
+            rows.append([s.kind, *numbers, e.method])
         index = pd.Index([e.name for e in self.entries], name="model")
         return pd.DataFrame(rows, columns=columns, index=index)
 
@@ -77,7 +77,7 @@ class Comparison:
         ahead = f"rmse {self.horizon} ahead"
         head = f"{'model':<{width}}  {'log p(test)':>12}  {'stderr':>8}  {'per step':>10}"
         head += f"  {'per value':>10}  {ahead:>14}  {'parameters':>10}"
-        lines = []
+        lines: list[str] = []
         for kind in KINDS:
             group = [e for e in self.entries if e.score.kind == kind]
             if not group:
@@ -94,7 +94,7 @@ class Comparison:
 
 
 def compare(
-    models: Mapping[str, StateSpaceModel] | Sequence[StateSpaceModel],
+    models: Mapping[str, Any] | Sequence[Any],
     train: Any,
     test: Any,
     *,
@@ -148,7 +148,7 @@ def compare(
     return Comparison(tuple(entries), horizon)
 
 
-def _named(models: Sequence[StateSpaceModel]) -> dict[str, StateSpaceModel]:
+def _named(models: Sequence[Any]) -> dict[str, Any]:
     return {f"{type(model).__name__} {i}": model for i, model in enumerate(models, 1)}
 
 
@@ -167,15 +167,16 @@ def _entry(
     data = read(model, test, test_inputs, Question(), name="test")
     if horizon > data.T:
         todo = "Look less far ahead, or hold more out."
-        raise InputError(expected("horizon", f"at most {data.T}, the test rows", f"{horizon}", todo))
+        raise InputError(
+            expected("horizon", f"at most {data.T}, the test rows", f"{horizon}", todo)
+        )
     state = None
     if continues:
         as_filter(model, method, "compare")
         state = model.filter(train, inputs, seed=seed).state
     score = model.score(test, test_inputs, state=state, seed=seed)
     rmse = _rmse(model, data, state, horizon, seed)
-    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return Entry(name, repr(method), score, rmse, learned)
+    return Entry(name, repr(method), score, rmse, model.num_params)
 
 
 def _rmse(

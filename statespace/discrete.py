@@ -69,7 +69,7 @@ def normalise(logits: Tensor) -> Tensor:
 
 
 def propagate(log_p: Tensor, log_transition: Tensor) -> Tensor:
-    """log sum_i p_i A_ij, one step of a chain.
+    """One step of a chain: log sum_i p_i A_ij.
 
     Args:
         log_p: (*, K).

@@ -129,7 +129,7 @@ def marginalise(prior: Gaussian, channel: AffineConditional) -> Gaussian:
         >>> eye = torch.eye(1, dtype=torch.float64)
         >>> prior = Gaussian(torch.ones(1).double(), Covariance.from_root(2 * eye))
         >>> channel = AffineConditional(3 * eye, torch.zeros(1).double(), Covariance.from_root(eye))
-        >>> float(marginalise(prior, channel).cov)
+        >>> round(float(marginalise(prior, channel).cov), 9)
         37.0
     """
     wide = channel.weight @ prior.covariance.root

@@ -86,14 +86,18 @@ def resample(
     check_scheme(scheme)
     weights = log_weights.detach().double().exp()
     batch = weights.shape[1:]
-    like = {"dtype": weights.dtype, "device": weights.device, "generator": generator}
+
+    def rand(rows: int) -> Tensor:
+        shape, dtype = (rows, *batch), weights.dtype
+        return torch.rand(shape, generator=generator, dtype=dtype, device=weights.device)
+
     steps = torch.arange(num, dtype=weights.dtype, device=weights.device)
     steps = steps.reshape(num, *(1,) * len(batch))
     if scheme == "systematic":
-        return _invert(weights, (steps + torch.rand(1, *batch, **like)) / num)
+        return _invert(weights, (steps + rand(1)) / num)
     if scheme == "stratified":
-        return _invert(weights, (steps + torch.rand(num, *batch, **like)) / num)
-    uniform = torch.rand(num, *batch, **like)
+        return _invert(weights, (steps + rand(num)) / num)
+    uniform = rand(num)
     if scheme == "multinomial":
         return _invert(weights, uniform)
     # residual: floor(num w_k) copies of each, the rest drawn from what is left over

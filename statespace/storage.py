@@ -36,7 +36,7 @@ def load(path: str | os.PathLike[str], **functions: Any) -> StateSpaceModel:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     model.save(os.path.join(folder, "ar1"))
         ...     again = ss.load(os.path.join(folder, "ar1"))
-        >>> again.initial, again.A.tolist()
+        >>> again.initial_kind, again.A.tolist()
         ('stationary', [[0.5]])
     """
     record, tensors = read_folder(path)

@@ -69,6 +69,6 @@ class Chain(Distribution):
         return self.make(a, self._second(a, sample_shape).rsample())
 
     def log_prob(self, value: Any) -> Any:
-        """log p(a) + log p(b | a)."""
+        """The sum of log p(a) and log p(b | a)."""
         a, b = value
         return self.first.log_prob(a) + self.then(a).log_prob(b)

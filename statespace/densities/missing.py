@@ -10,6 +10,7 @@ density takes whole rows, observed or missing, and says so.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from functools import singledispatch
 
 import torch
@@ -61,7 +62,7 @@ def observed_log_prob(d: Distribution, y: Tensor, observed: Tensor) -> Tensor:
 
 @singledispatch
 def complete(d: Distribution, y: Tensor, observed: Tensor) -> Tensor:
-    """y with its missing entries drawn given the observed ones; without gradient.
+    """Draws the missing entries of y given the observed ones, without gradient.
 
     Args:
         d: Over y, event (m,).
@@ -102,15 +103,14 @@ def _whole_rows(d: Distribution, observed: Tensor) -> Tensor:
 
 
 def _harmless(d: Distribution, y: Tensor, observed: Tensor) -> Tensor:
-    """y with a number inside the support where it was not observed, so that gradients are finite."""
+    """Puts a number inside the support where none was observed: gradients are then finite."""
     if bool(observed.all()):
         return y
     inside = torch.zeros((), dtype=y.dtype, device=y.device)
-    try:
-        if not bool(d.support.check(torch.zeros_like(y)).all()):
+    with suppress(NotImplementedError):  # no support, or no mean: zero it is
+        support = d.support
+        if support is not None and not bool(support.check(torch.zeros_like(y)).all()):
             inside = d.mean.detach().to(y.dtype)
-    except NotImplementedError:  # no support, or no mean: zero it is
-        pass
     return torch.where(observed, y, inside)
 
 
@@ -182,7 +182,7 @@ def _rooted(d: Distribution) -> GaussianRoot:
         own = torch.diag_embed(d.cov_diag.sqrt())
         return GaussianRoot(d.loc, torch.cat([d.cov_factor, own], -1))
     assert isinstance(d, MultivariateNormal)
-    return GaussianRoot(d.loc, d.scale_tril)
+    return GaussianRoot(d.loc, d.scale_tril.tril())  # torch reads the lower triangle only
 
 
 @observed_log_prob.register(MultivariateNormal)
@@ -201,10 +201,8 @@ def _(d: Distribution, y: Tensor, observed: Tensor) -> Tensor:
 
 
 def _component_log_prob(d: MixtureSameFamily, y: Tensor, observed: Tensor) -> Tensor:
-    """log weight + log density of the observed entries, for each component, (*, C)."""
-    each = observed_log_prob(
-        d.component_distribution, y.unsqueeze(-2), observed.unsqueeze(-2)
-    )
+    """The log of weight times density of the observed entries, by component, (*, C)."""
+    each = observed_log_prob(d.component_distribution, y.unsqueeze(-2), observed.unsqueeze(-2))
     return d.mixture_distribution.logits.log_softmax(-1) + each
 
 

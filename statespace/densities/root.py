@@ -68,7 +68,7 @@ class GaussianRoot(Distribution):
         return self.root.square().sum(-1).expand_as(self.loc)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """mean + S eps, (*sample, *batch, n)."""
+        """Draws mean + S eps, (*sample, *batch, n)."""
         shape = (*sample_shape, *self.batch_shape, self.root.shape[-1])
         noise = torch.randn(shape, dtype=self.root.dtype, device=self.root.device)
         if self.root.dim() == 2:
@@ -97,7 +97,7 @@ def _is_singular(lower: Tensor) -> bool:
 
 
 def _singular_log_prob(residual: Tensor, root: Tensor, size: Tensor) -> Tensor:
-    """The density in the plane that S spans, -inf off it; `size` is what rounding is relative to."""
+    """The density in the plane that S spans, -inf off it; rounding is relative to `size`."""
     n, eps = root.shape[-2], torch.finfo(root.dtype).eps
     scale = root.norm(dim=-1)  # (*, n)
     unit = torch.where(scale > 0, scale, torch.ones_like(scale))
@@ -113,7 +113,7 @@ def _singular_log_prob(residual: Tensor, root: Tensor, size: Tensor) -> Tensor:
     b = unit[..., None] * basis * s[..., None, :]
     gram = b.mT @ b + torch.diag_embed((~kept).to(b.dtype))
     log_volume = 0.5 * torch.linalg.slogdet(gram).logabsdet
-    out = -0.5 * (e.square() + kept * _LOG_2PI).sum(-1) - log_volume
+    out = -0.5 * (e.square() + kept.to(e.dtype) * _LOG_2PI).sum(-1) - log_volume
     return torch.where(far.any(-1), torch.full_like(out, -torch.inf), out)
 
 

@@ -1,4 +1,4 @@
-"""Argument names, checked in one place: a misspelt keyword is a sentence that names its neighbour."""
+"""Argument names, checked in one place: a misspelt keyword is told its nearest neighbour."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 import inspect
 from abc import ABCMeta
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, wraps
+from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from statespace.errors import InputTypeError, expected
@@ -33,7 +33,7 @@ class _Names:
         self.open_names = inspect.Parameter.VAR_KEYWORD in kinds
 
 
-@lru_cache(maxsize=None)
+@cache
 def _names(function: Callable[..., Any]) -> _Names:
     return _Names(function)
 
@@ -56,8 +56,8 @@ def check_arguments(
     names = _names(function)
     if not names.open_names:
         for word in kwargs.keys() - names.known:
-            near = difflib.get_close_matches(word, names.known, n=1, cutoff=0.5)
-            hint = f"Did you mean `{near[0]}`?" if near else "See its signature."
+            near = _nearest(word, names.known)
+            hint = f"Did you mean `{near}`?" if near else "See its signature."
             known = ", ".join(sorted(names.known)) or "no arguments"
             raise InputTypeError(
                 expected(word, f"one of the arguments of {owner}: {known}", f"`{word}`", hint)
@@ -73,6 +73,13 @@ def check_arguments(
     if lacking:
         word = sorted(lacking)[0]
         raise InputTypeError(expected(word, f"a value for {owner}", "nothing", "Give it."))
+
+
+def _nearest(word: str, known: frozenset[str]) -> str | None:
+    """The known name that was probably meant."""
+    holding = sorted((name for name in known if word in name or name in word), key=len)
+    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)
+    return next(iter([*holding, *close]), None)
 
 
 def verb(function: Callable[P, R]) -> Callable[P, R]:
@@ -97,5 +104,5 @@ class Checked(ABCMeta):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Makes one."""
-        check_arguments(cls.__init__, f"{cls.__name__}()", args, kwargs)
+        check_arguments(type.__getattribute__(cls, "__init__"), f"{cls.__name__}()", args, kwargs)
         return super().__call__(*args, **kwargs)

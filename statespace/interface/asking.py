@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from statespace.errors import InputError, InputTypeError, MethodError, expected
-from statespace.interface.methods import Filter, Method, able
+from statespace.interface.methods import Filter, Method, able, able_filters
 from statespace.interface.randomness import clone, lend, seeded
 from statespace.interface.values import State
 from statespace.results import Filtered, Forecast, Score, Smoothed
@@ -26,6 +26,7 @@ __all__ = [
     "Question",
     "answering",
     "as_filter",
+    "check_is_state",
     "check_state",
     "describe",
     "filter",
@@ -122,6 +123,8 @@ def over_models(model: Any, data: Sequences, name: str = "y") -> Sequences:
 
 def settle(model: Any, method: Any, state: State | None, data: Sequences | None) -> Any:
     """The method: the one given, or the state's, or the model's default; none that refuses."""
+    if state is not None:
+        check_is_state(state)
     if method is None:
         method = model.default_method() if state is None or state.method is None else state.method
     if not isinstance(method, Method):
@@ -130,12 +133,7 @@ def settle(model: Any, method: Any, state: State | None, data: Sequences | None)
         raise InputTypeError(expected("method", "a Method", got, todo))
     if state is not None:
         check_state(model, method, state)
-    if data is not None:
-        reason = method.refusal(model, data)
-    elif isinstance(model, method.serves):
-        reason = None
-    else:
-        reason = Method.refusal(method, model, data)  # type: ignore[arg-type]
+    reason = method.refusal(model, data)
     if reason is not None:
         raise MethodError(reason)
     return method
@@ -150,21 +148,18 @@ def as_filter(model: Any, method: Method, verb: str) -> Filter:
     if not isinstance(method, Filter):
         raise MethodError(
             f"{verb}() never looks ahead, and {type(method).__name__} needs the whole series. "
-            f"Methods that can: {able(model, Filter)}."
+            f"Methods that can: {able_filters(model)}."
         )
     return method
 
 
-def check_state(model: Any, method: Method, state: State) -> None:
+def check_state(model: Any, method: Method, state: Any) -> None:
     """Refuses a state of another model or another method.
 
     Raises:
         InputTypeError: not a state at all.
         InputError: it was made by another method, or for a model of another class or other sizes.
     """
-    if not isinstance(state, State):
-        todo = "Take one from start(), step() or filter().state."
-        raise InputTypeError(expected("state", "a State", type(state).__name__, todo))
     if state.model and state.model != describe(model):
         todo = "Take a state from this model."
         raise InputError(expected("state", f"a state of {describe(model)}", state.model, todo))
@@ -172,6 +167,13 @@ def check_state(model: Any, method: Method, state: State) -> None:
         todo = "Leave method= out, or start again with the other method."
         wanted = f"a state of {method!r}"
         raise InputError(expected("state", wanted, f"one of {state.method!r}", todo))
+
+
+def check_is_state(state: Any) -> None:
+    """Refuses what is not a state at all."""
+    if not isinstance(state, State):
+        todo = "Take one from start(), step() or filter().state."
+        raise InputTypeError(expected("state", "a State", type(state).__name__, todo))
 
 
 def check_batch(data: Sequences, state: State | None) -> None:
@@ -300,10 +302,8 @@ def _state_to_continue(model: Any, asked: Question) -> State:
     if asked.condition is not None:
         todo = "Leave it out: the state has read it."
         raise InputError(expected("condition", "none beside a state alone", "some", todo))
-    if isinstance(asked.state, State):
-        return asked.state
-    check_state(model, model.default_method(), asked.state)
-    raise AssertionError
+    check_is_state(asked.state)
+    return asked.state
 
 
 def read_future(model: Any, inputs: Any, state: State, num_steps: int) -> Tensor:

@@ -13,7 +13,7 @@ from statespace.errors import InputError, InputTypeError, expected
 from statespace.interface.asking import Question, as_filter, read, read_future, settle, stream
 from statespace.interface.randomness import lend, seeded
 from statespace.interface.values import State
-from statespace.interface.walking import Moment, begin, joint, run_freely, spread
+from statespace.interface.walking import Moment, begin, joint, run_freely
 from statespace.results import Trajectory
 from statespace.sequences import Sequences, read_count, read_inputs
 from statespace.shapes import leaves, tmap
@@ -110,7 +110,7 @@ def log_joint(model: Any, z: Tree, y: Any, inputs: Any, asked: Question) -> Tens
 
 
 def _read_z(model: Any, z: Tree, data: Sequences) -> Tree:
-    """z as leaves (*sample, *batch, T, *event) of the model's dtype."""
+    """Reads z as leaves (*sample, *batch, T, *event) of the model's dtype."""
     tail = (*data.batch_shape, data.T)
 
     def check(part: Real | Finite, x: Any) -> Tensor:
@@ -133,13 +133,15 @@ def _read_z(model: Any, z: Tree, data: Sequences) -> Tree:
             raise InputTypeError(expected("z", "floating point", str(x.dtype), todo))
         return x.to(model.dtype)
 
-    try:
-        return map_space(check, model.latent, z)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, (InputError, InputTypeError)):
-            raise
+    if not _built_alike(model.latent, z):
         wanted = f"a named tuple like {model.latent}"
         todo = "Give z as `sample` returns it."
-        raise InputTypeError(expected("z", wanted, type(z).__name__, todo)) from None
+        raise InputTypeError(expected("z", wanted, type(z).__name__, todo))
+    return map_space(check, model.latent, z)
 
 
+def _built_alike(space: Any, z: Any) -> bool:
+    if isinstance(space, Real | Finite):
+        return True
+    alike = isinstance(z, tuple) and len(z) == len(space)
+    return alike and all(_built_alike(*pair) for pair in zip(space, z, strict=True))

@@ -37,8 +37,9 @@ class GaussianLatent(StateSpaceModel):
 
 
 class LinearGaussian(GaussianLatent):
-    """The same, linear. The three densities are derived here from three values, finally, so that
-    a Kalman filter and a particle filter cannot see different models.
+    """The same, linear: the three densities are derived here, finally, from three values.
+
+    A Kalman filter and a particle filter therefore cannot see different models.
 
         z_1 ~ prior,   z_t = A z_{t-1} + (B u_t + b) + w_t,   y_t = C z_t + (D u_t + d) + v_t
 
@@ -106,8 +107,11 @@ class FiniteLatent(StateSpaceModel):
 
 
 class SwitchingGaussian(StateSpaceModel):
-    """z is `Switching(Finite, Real)`; initial and transition are `Chain`s of a Categorical and,
-    given k, a Gaussian. Given the path of k it is a `GaussianLatent`: see `Given`."""
+    """z is `Switching(Finite, Real)`, and Gaussian given its switches.
+
+    Initial and transition are a `Chain` of a Categorical and, given k, a Gaussian. Given the path
+    of k the model is a `GaussianLatent`: see `Given`.
+    """
 
 
 @final
@@ -172,13 +176,15 @@ class Given(GaussianLatent):
 
 
 def _pair(k: Tensor, x: Tensor) -> Switching:
-    """z = (k, x) with k over all leading axes of x."""
+    """The pair (k, x), with k over all leading axes of x."""
     return Switching(k.expand(x.shape[:-1]), x)
 
 
 class Channel(StateSpaceModel):
-    """y hangs on a alone, and a is the observation of another model (the Kalman VAE): z is a named
-    tuple of that model's state and a, and once a is known, the other model is exact."""
+    """y hangs on a alone, and a is the observation of another model (the Kalman VAE).
+
+    z is a named tuple of that model's state and a; once a is known, the other model is exact.
+    """
 
     inner: GaussianLatent
 
@@ -194,13 +200,12 @@ class Amortised(StateSpaceModel):
 
 
 class Maximisable(StateSpaceModel):
-    """Has an M-step: all that expectation maximisation asks.
+    """Has an M-step: all that expectation maximisation asks."""
 
-    Attributes:
-        mstep_exact: `maximise` reaches the maximum, rather than climbing towards it.
-    """
-
-    mstep_exact: bool = True
+    @property
+    def mstep_exact(self) -> bool:
+        """Whether `maximise` reaches the maximum, rather than climbing towards it."""
+        return True
 
     @abstractmethod
     def statistics(self, smoothed: Smoothed, data: Sequences) -> Tree:
@@ -221,5 +226,3 @@ class Climbable(StateSpaceModel):
     @abstractmethod
     def expected_log_joint(self, smoothed: Smoothed, data: Sequences) -> Tensor:
         """E[log p(z, y)] under the smoothed beliefs, summed over series; differentiable."""
-
-

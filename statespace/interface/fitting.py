@@ -60,7 +60,7 @@ def unchanged_on_failure(model: nn.Module) -> Iterator[None]:
     Parameters and buffers keep their identity: their old numbers are put back into them.
     """
     kept = [(part, _shallow(part)) for part in model.modules()]
-    tensors = [t for t in (*model.parameters(), *model.buffers())]
+    tensors = (*model.parameters(), *model.buffers())
     numbers = [(t, t.detach().clone(), t.requires_grad, t.grad) for t in tensors]
     done = False
     try:

@@ -1,4 +1,4 @@
-"""What a method, a filter, a learner and a guide are. Each is given a model and inherits from none."""
+"""Methods, filters, learners, guides: each is given a model, and inherits from none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from statespace.results import Filtered, FitResult, Forecast, Smoothed
 from statespace.sequences import Sequences
 from statespace.shapes import tmap
 
-__all__ = ["Filter", "Guide", "Learner", "Method", "able"]
+__all__ = ["Filter", "Guide", "Learner", "Method", "able", "able_filters"]
 
 
 class Method(metaclass=Checked):
@@ -30,15 +30,18 @@ class Method(metaclass=Checked):
     """
 
     serves: ClassVar[Any]  # the family it needs, a subclass of StateSpaceModel
-    repeats: int = 1  # independent runs that `score` averages where the kind is no exact number
+    repeats: ClassVar[int] = 1  # independent runs that `score` averages, where they are sampled
     references: ClassVar[tuple[str, ...]] = ()  # BibTeX entries of its sources, for `citation`
 
     @abstractmethod
     def kind(self, model: Any, data: Sequences) -> Kind:
         """What its log-likelihood is, on these data."""
 
-    def refusal(self, model: Any, data: Sequences) -> str | None:
-        """Why it cannot, and which methods can; None if it can. By the family, then by the data."""
+    def refusal(self, model: Any, data: Sequences | None) -> str | None:
+        """Why it cannot, and which methods can; None if it can.
+
+        By the family, then by the data (None where none are there yet).
+        """
         if isinstance(model, self.serves):
             return None
         return (
@@ -214,12 +217,21 @@ class Guide(nn.Module, metaclass=Checked):
         """
 
 
-def able(model: Any, kind: type[Method] = Method) -> str:
+def able(model: Any) -> str:
     """The names of the methods that serve a model, for sentences."""
+    return _names(Method, model)
+
+
+def able_filters(model: Any) -> str:
+    """The names of those that never look ahead."""
+    return _names(Filter, model)
+
+
+def _names(kind: Any, model: Any) -> str:
     found = {c.__name__ for c in _concrete(kind) if isinstance(model, c.serves)}
     return ", ".join(sorted(found)) or "none"
 
 
-def _concrete(kind: type[Method]) -> list[type[Method]]:
+def _concrete(kind: Any) -> list[Any]:
     below = [found for child in kind.__subclasses__() for found in _concrete(child)]
     return below if inspect.isabstract(kind) else [kind, *below]

@@ -10,6 +10,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import Distribution
 
 from statespace.beliefs import Space, Tree, zeros
+from statespace.errors import StorageError
 from statespace.interface.arguments import Checked, is_verb
 from statespace.interface.paths import NoPath, Path
 from statespace.interface.values import Context
@@ -104,7 +105,7 @@ class StateSpaceModel(Verbs, nn.Module, metaclass=_Model):
         """z_0 and y_0, which the memory reads at the first row: zeros, unless overridden."""
         z = zeros(self.latent, batch_shape, self.dtype, self.device)
         kept = torch.int64 if self.categorical else self.dtype
-        return z, torch.zeros(*batch_shape, self.obs_dim, dtype=kept, device=self.device)
+        return z, torch.zeros((*batch_shape, self.obs_dim), dtype=kept, device=self.device)
 
     @abstractmethod
     def default_method(self) -> Method:
@@ -129,9 +130,38 @@ class StateSpaceModel(Verbs, nn.Module, metaclass=_Model):
         """Of the first parameter or buffer; the CPU where there is none."""
         return next((x.device for x in self._numbers()), torch.device("cpu"))
 
+    @property
+    def num_params(self) -> int:
+        """How many numbers are learned."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    def _describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What `save` stores: what JSON can hold, and tensors by name.
+
+        Raises:
+            StorageError: the class does not say how it is stored.
+        """
+        raise StorageError(_unstored(type(self)))
+
+    @classmethod
+    def _restore(cls, *args: Any, **functions: Any) -> StateSpaceModel:
+        """The model that `_describe` described: (record, tensors, **functions).
+
+        Raises:
+            StorageError: the class does not say how it is stored.
+        """
+        raise StorageError(_unstored(cls))
+
     def _numbers(self) -> Any:
         yield from self.parameters()
         yield from self.buffers()
+
+
+def _unstored(cls: type) -> str:
+    return (
+        f"{cls.__name__} does not say how it is stored. Define _describe() and _restore(), or "
+        "keep its state_dict()."
+    )
 
 
 def _check_declarations(model: StateSpaceModel) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from statespace.interface.asking import as_filter, check_state, settle, stamp, stream
+from statespace.interface.asking import as_filter, check_is_state, settle, stamp, stream
 from statespace.interface.drawing import read_shape
 from statespace.interface.randomness import lend, seeded
 from statespace.interface.values import Info, Row, State
@@ -31,8 +31,7 @@ def start(model: Any, batch_shape: Any, condition: Any, method: Any, seed: Any) 
 
 def step(model: Any, state: Any, y_t: Any, u_t: Any, mask: Any) -> tuple[State, Info]:
     """See `Verbs.step`."""
-    if not isinstance(state, State):
-        check_state(model, model.default_method(), state)
+    check_is_state(state)
     method = as_filter(model, settle(model, None, state, None), "step")
     row = _read_row(model, state, y_t, u_t, mask)
     own, _ = stream(None, state, model.device)

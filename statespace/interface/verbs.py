@@ -81,7 +81,7 @@ class Verbs:
         method: Any = None,
         seed: int | None = None,
     ) -> Tensor:
-        """log p(y), (*batch,), differentiable; `score` says what kind of number it is."""
+        """The log-likelihood log p(y), (*batch,), differentiable; `score` says of which kind."""
         asked = asking.Question(mask, lengths, condition, state, method, seed)
         return asking.log_likelihood(self, y, inputs, asked)
 
@@ -98,7 +98,7 @@ class Verbs:
         method: Any = None,
         seed: int | None = None,
     ) -> Score:
-        """log p(y) pooled over series, with its kind, its standard error and its units.
+        """The log-likelihood pooled over series, with its kind, its standard error and its units.
 
         A sampled method runs `method.repeats` times: the value is the mean of the runs, and the
         standard error is that of the mean.
@@ -172,7 +172,7 @@ class Verbs:
         lengths: Any = None,
         condition: Any = None,
     ) -> Tensor:
-        """log p(z, y), (*sample, *batch), all of time at once; differentiable.
+        """The joint log p(z, y), (*sample, *batch), all of time at once; differentiable.
 
         Args:
             z: Leaves (*sample, *batch, T, *event).

@@ -79,7 +79,7 @@ def advance(
 
 
 def _looked_at(model: Any, z: Tree, y: Tensor) -> tuple[Tree, Tensor | None]:
-    """z and y as `feed` gets them: None where the model does not say that it reads them."""
+    """What `feed` is shown of z and y: None where the model does not say that it reads them."""
     return z if "z" in model.reads else None, y if "y" in model.reads else None
 
 
@@ -161,7 +161,7 @@ def row_of_z(model: Any, z: Tree, t: int) -> Tree:
 
 
 def _shifted(model: Any, z: Tree, z_0: Tree) -> Tree:
-    """z one row later, z_0 in front."""
+    """Moves z one row on, with z_0 in front."""
 
     def move(part: Real | Finite, x: Tensor, first: Tensor) -> Tensor:
         axis = time_axis(part, x)
@@ -173,7 +173,7 @@ def _shifted(model: Any, z: Tree, z_0: Tree) -> Tree:
 
 
 def joint(model: Any, z: Tree, data: Sequences) -> Tensor:
-    """log p(z, y | u), (*sample, *batch), all of time at once: no loop but the memory's scan."""
+    """The joint log p(z, y | u), (*sample, *batch): no loop but the memory's scan."""
     z = _standing_still(model, z, data.lengths)
     before, after = contexts(model, data, z)
     log_z = model.initial(before.row(0)).log_prob(row_of_z(model, z, 0))[..., None]
@@ -187,7 +187,7 @@ def joint(model: Any, z: Tree, data: Sequences) -> Tensor:
 
 
 def _standing_still(model: Any, z: Tree, lengths: Tensor) -> Tree:
-    """z with each series' last value repeated beyond its end, so that padding is harmless."""
+    """Repeats each series' last z beyond its end, so that padding is harmless."""
 
     def hold(part: Real | Finite, x: Tensor) -> Tensor:
         axis = time_axis(part, x)

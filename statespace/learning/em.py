@@ -15,7 +15,13 @@ from statespace.interface import Climbable, Learner, Maximisable, Method
 from statespace.interface.randomness import clone, lend
 from statespace.learning.columns import check_observed, degenerate
 from statespace.learning.lbfgs import minimise
-from statespace.learning.objective import Objective, log_prior, perturbed, slots_of
+from statespace.learning.objective import (
+    Objective,
+    log_prior,
+    perturbed,
+    slots_of,
+    started,
+)
 from statespace.learning.polish import polish
 from statespace.learning.progress import Report, reporting
 from statespace.learning.standard_errors import estimates, standard_errors
@@ -27,6 +33,7 @@ __all__ = ["EM"]
 _ROUNDING = 1e-10  # of the objective: a fall below that is none
 _HALVINGS = 20
 _POLISH = 500  # steps
+_HANDOVER = 1e-4  # nats per observed value: where polish gains more by a step than EM
 _CLIMB = 10  # quasi-Newton steps where there is no M-step
 
 
@@ -46,7 +53,8 @@ class EM(Learner):
 
     Args:
         max_iter: Iterations of EM at the most, for each start.
-        tol: EM stops when an iteration gains less than this per observed value, in nats.
+        tol: EM stops when an iteration gains less than this per observed value, in nats (1e-4
+            where polish follows, which then gains more for the same work).
         restarts: Further starts, each a perturbation of the first; the best end is kept.
         polish: Whether to climb on, from where EM stopped, until the score is small. EM alone is
             slow where little is observed or a variance is near zero, and leaves alone what
@@ -118,33 +126,32 @@ class EM(Learner):
         own = any(len(slot.batch_shape) for _, slot in slots_of(model))
         check_observed(data, per_series=own)
         notes = degenerate(data, per_series=own)
-        if isinstance(model, Maximisable):
-            model.start_values(data, generator)
-        objective = Objective(model, method, data, generator)
-        first, runs, ends = objective.read(), [], []
-        most = (self.restarts + 1) * (self.max_iter + _POLISH * self.polish)
-        with reporting(progress, most, "EM") as report:
-            for k in range(self.restarts + 1):
-                objective.write(first if k == 0 else perturbed(objective, first, generator))
-                runs.append(self._run(objective, report))
-                ends.append(objective.read())
-        best = max(range(len(runs)), key=lambda i: (runs[i].value, -i))
-        objective.write(ends[best])
-        run = runs.pop(best)
-        prior = float(log_prior(model))
+        with started(model, data, generator) as held:
+            objective = Objective(model, method, data, generator)
+            first, runs, ends = objective.read(), [], []
+            most = (self.restarts + 1) * (self.max_iter + _POLISH * self.polish)
+            with reporting(progress, most, "EM") as report:
+                for k in range(self.restarts + 1):
+                    objective.write(first if k == 0 else perturbed(objective, first, generator))
+                    runs.append(self._run(objective, report))
+                    ends.append(objective.read())
+            best = max(range(len(runs)), key=lambda i: (runs[i].value, -i))
+            run, x = runs.pop(best), ends[best]
+            objective.write(x)
+            found = estimates(model)
         return FitResult(
             model=model,
             converged=run.converged and math.isfinite(run.value),
-            reason=_reason(run, notes, objective, validation),
+            reason="; ".join(_words(run, held, notes, objective, validation)),
             history=tuple(run.history),
-            log_likelihood=run.value - prior,
+            log_likelihood=run.value - _prior(model),
             num_params=objective.size,
             n_values=int(data.n_values.sum()),
             seconds=time.perf_counter() - began,
             learner=self,
             warnings=tuple(f"{note[0].upper()}{note[1:]}" for note in notes),
-            parameters=estimates(model),
-            standard_errors=lambda: standard_errors(objective, ends[best]),  # type: ignore[arg-type]
+            parameters=found,
+            standard_errors=lambda: standard_errors(objective, x),  # type: ignore[arg-type]
             restarts=tuple(tuple(r.history) for r in runs),
             kind=method.kind(model, data),
         )
@@ -198,6 +205,9 @@ class EM(Learner):
                 if not _exact(model) and not self.polish:
                     run.reason += "; some parameters have no M-step in closed form (docs/em.md)"
                 return
+            if self.polish and gain <= _HANDOVER * n_values:
+                run.reason = f"EM: gain of {gain:.1e} at iteration {i}, handed over to polish"
+                return
         run.reason = f"EM: iteration cap of {self.max_iter} reached"
 
 
@@ -242,10 +252,10 @@ def _maximise(model: Any, smoothed: Smoothed, objective: Objective) -> None:
         with torch.enable_grad():
             value = model.expected_log_joint(smoothed, objective.data).double().sum()
             value = value + log_prior(model)
-        if not math.isfinite(float(value)):
+        if not math.isfinite(float(value.detach())):
             return math.inf, x
-        grads = torch.autograd.grad(-value, objective.parameters, materialize_grads=True)
-        return -float(value), scale * torch.cat([g.flatten().double() for g in grads])
+        grads = torch.autograd.grad(value, objective.parameters, materialize_grads=True)
+        return -float(value.detach()), -scale * torch.cat([g.flatten().double() for g in grads])
 
     found = minimise(function, torch.zeros_like(origin), max_iter=_CLIMB)
     objective.write(origin + scale * found.x)
@@ -280,14 +290,26 @@ def _stops_falling(
     return True
 
 
-def _reason(
-    run: _Run, notes: list[str], objective: Objective, validation: Sequences | None
-) -> str:
+def _prior(model: Any) -> float:
+    with torch.no_grad():
+        return float(log_prior(model))
+
+
+def _words(
+    run: _Run,
+    held: list[str],
+    notes: list[str],
+    objective: Objective,
+    validation: Sequences | None,
+) -> list[str]:
+    """What there is to say about the end of a fit."""
     words = [run.reason]
-    if log_prior(objective.model) != 0.0:
-        words[0] += " (what climbs is the log posterior)"
+    if _prior(objective.model) != 0.0:
+        words.append("what climbs is the log posterior")
+    if held:
+        words.append(f"held at its start, since the data cannot tell it: {', '.join(held)}")
     words += notes
     if validation is not None:
         held_out = Objective(objective.model, objective.method, validation, objective.origin)
         words.append(f"log-likelihood of the validation data {held_out.value(held_out.read()):.6g}")
-    return "; ".join(words)
+    return words

@@ -13,11 +13,17 @@ import torch
 from torch import Generator, Tensor
 
 from statespace.errors import InputError, expected
-from statespace.interface import Learner, Maximisable, Method
+from statespace.interface import Learner, Method
 from statespace.interface.randomness import clone
 from statespace.learning import checkpoint as disk
 from statespace.learning.columns import check_observed, degenerate
-from statespace.learning.objective import Objective, log_prior, perturbed, slots_of
+from statespace.learning.objective import (
+    Objective,
+    log_prior,
+    perturbed,
+    slots_of,
+    started,
+)
 from statespace.learning.polish import polish
 from statespace.learning.progress import Report, reporting
 from statespace.learning.scales import equilibrate
@@ -167,31 +173,36 @@ class Gradient(Learner):
         check_observed(data, per_series=own)
         self._check_batches(data, own)
         notes = degenerate(data, per_series=own)
-        if isinstance(model, Maximisable):
-            model.start_values(data, generator)
-        objective = Objective(model, method, data, generator)
-        first, runs, ends = objective.read(), [], []
-        with reporting(progress, (self.restarts + 1) * self.steps, "Gradient") as report:
-            for k in range(self.restarts + 1):
-                objective.write(first if k == 0 else perturbed(objective, first, generator))
-                runs.append(self._run(objective, generator, validation, report))
-                ends.append((objective.value(objective.read()), objective.read()))
-        best = max(range(len(runs)), key=lambda i: (ends[i][0], -i))
-        run, (value, x) = runs.pop(best), ends[best]
-        objective.write(x)
+        warnings = tuple(f"{note[0].upper()}{note[1:]}" for note in notes)
+        with started(model, data, generator) as held:
+            objective = Objective(model, method, data, generator)
+            first, runs, ends = objective.read(), [], []
+            with reporting(progress, (self.restarts + 1) * self.steps, "Gradient") as report:
+                for k in range(self.restarts + 1):
+                    objective.write(first if k == 0 else perturbed(objective, first, generator))
+                    runs.append(self._run(objective, generator, validation, report))
+                    ends.append((objective.value(objective.read()), objective.read()))
+            best = max(range(len(runs)), key=lambda i: (ends[i][0], -i))
+            run, (value, x) = runs.pop(best), ends[best]
+            objective.write(x)
+            found = estimates(model)
+            with torch.no_grad():
+                prior = float(log_prior(model))
+        if held:
+            notes = [f"held at its start, since the data cannot tell it: {', '.join(held)}", *notes]
         kind = method.kind(model, data)
         return FitResult(
             model=model,
             converged=run.converged and math.isfinite(value),
             reason="; ".join([run.reason, *notes]),
             history=tuple(run.history),
-            log_likelihood=value - float(log_prior(model)),
+            log_likelihood=value - prior,
             num_params=objective.size,
             n_values=int(data.n_values.sum()),
             seconds=time.perf_counter() - began,
             learner=self,
-            warnings=tuple(f"{note[0].upper()}{note[1:]}" for note in notes),
-            parameters=estimates(model),
+            warnings=warnings,
+            parameters=found,
             standard_errors=_errors(objective, x) if kind in ("exact", "approximate") else None,  # type: ignore[arg-type]
             restarts=tuple(tuple(r.history) for r in runs),
             kind=kind,

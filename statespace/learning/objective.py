@@ -7,18 +7,21 @@ named parameters live. Everything that is learned is laid side by side in float6
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from statespace.errors import InputError, NumericalError
+from statespace.interface import Maximisable
 from statespace.interface.randomness import clone, lend
 from statespace.learning.scales import own_sizes
 from statespace.parameters import Slot
 from statespace.sequences import Sequences
 
-__all__ = ["Objective", "log_prior", "perturbed", "slots_of"]
+__all__ = ["Objective", "log_prior", "perturbed", "slots_of", "started"]
 
 
 def slots_of(model: nn.Module) -> list[tuple[str, Slot]]:
@@ -96,7 +99,7 @@ class Objective:
         try:
             with torch.enable_grad():
                 value = self.tensor()
-            if not math.isfinite(float(value)):
+            if not math.isfinite(float(value.detach())):
                 return -math.inf, None
             grads = torch.autograd.grad(value, self.parameters, allow_unused=True)
         except (InputError, NumericalError):  # such a point cannot be taken: no step goes there
@@ -106,7 +109,7 @@ class Objective:
             for p, g in zip(self.parameters, grads, strict=True)
         ]
         gradient = torch.cat([g.flatten().double() for g in parts])
-        return (float(value), gradient) if bool(torch.isfinite(gradient).all()) else (-math.inf, None)
+        return (float(value.detach()), gradient) if bool(torch.isfinite(gradient).all()) else (-math.inf, None)
 
 
 def perturbed(objective: Objective, first: Tensor, generator: Generator) -> Tensor:
@@ -119,3 +122,22 @@ def perturbed(objective: Objective, first: Tensor, generator: Generator) -> Tens
         if math.isfinite(objective.value(point)):
             return point
     return first
+
+
+@contextmanager
+def started(model: Any, data: Sequences, generator: Generator) -> Iterator[list[str]]:
+    """Gives a model its start values, and yields the names of what is held during this fit.
+
+    Where the data cannot tell a parameter at all, `start_values` takes `requires_grad` from it;
+    it is given back afterwards.
+    """
+    asked = {id(p) for p in model.parameters() if not p.requires_grad}
+    if isinstance(model, Maximisable):
+        model.start_values(data, generator)
+    held = [p for p in model.parameters() if not p.requires_grad and id(p) not in asked]
+    names = [slot.name for _, slot in slots_of(model) if any(slot.theta is p for p in held)]
+    try:
+        yield names
+    finally:
+        for p in held:
+            p.requires_grad_(True)

@@ -10,7 +10,7 @@ approximation does not hold. With priors it is the curvature of the posterior.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -41,7 +41,7 @@ def estimates(model: Any) -> dict[str, float]:
     its index, "A[0,1] (model 2)"."""
     out: dict[str, float] = {}
     with torch.no_grad():
-        for slot in _learned(model):
+        for slot in _learned(model, [p for p in model.parameters() if p.requires_grad]):
             out.update(zip(_names(slot), slot.entries().flatten().tolist(), strict=True))
     return out
 
@@ -55,11 +55,11 @@ def standard_errors(objective: Objective, x: Tensor) -> Errors:
     """
     now = objective.read()
     if now.shape != x.shape:
-        return _all_nan(objective.model, "the model was changed since the fit")
+        return _all_nan(objective, "the model was changed since the fit")
     try:
         objective.write(x)
         if x.numel() > MOST:
-            return _all_nan(objective.model, f"{x.numel()} parameters are more than {MOST}")
+            return _all_nan(objective, f"{x.numel()} parameters are more than {MOST}")
         return _errors(objective, x)
     finally:
         objective.write(now)
@@ -71,7 +71,7 @@ def _errors(objective: Objective, x: Tensor) -> Errors:
     information = _information(objective, x, scale)
     objective.write(x)
     if information is None:
-        return _all_nan(objective.model, NO_DERIVATIVE)
+        return _all_nan(objective, NO_DERIVATIVE)
     size = information.diagonal().abs().sqrt()
     scale = scale / torch.where(size > 1e-10, size, torch.ones_like(size))
     unit = torch.where(size > 1e-10, size, torch.ones_like(size))
@@ -81,7 +81,7 @@ def _errors(objective: Objective, x: Tensor) -> Errors:
     where = _positions(objective)
     numbers: dict[str, float] = {}
     reasons: dict[str, str] = {}
-    for slot in _learned(objective.model):
+    for slot in _learned(objective.model, objective.parameters):
         at = where[id(slot.theta)]
         jacobian = _jacobian(slot) * scale[at]  # (entries, theta)
         along = jacobian @ vectors[at]  # (entries, P)
@@ -127,9 +127,11 @@ def _information(objective: Objective, x: Tensor, scale: Tensor) -> Tensor | Non
     return 0.5 * (matrix + matrix.mT)
 
 
-def _learned(model: Any) -> Iterator[Slot]:
+def _learned(model: Any, parameters: Sequence[Tensor]) -> Iterator[Slot]:
+    """The slots that hold one of the parameters."""
+    among = {id(p) for p in parameters}
     for _, slot in slots_of(model):
-        if slot.theta is not None and slot.theta.requires_grad and slot.n_free:
+        if id(slot.theta) in among:
             yield slot
 
 
@@ -180,6 +182,7 @@ def _at_boundary(slot: Slot, theta: Tensor, errors: Tensor) -> Tensor:
     return hit.flatten()
 
 
-def _all_nan(model: Any, reason: str) -> Errors:
-    names = [name for slot in _learned(model) for name in _names(slot)]
+def _all_nan(objective: Objective, reason: str) -> Errors:
+    slots = _learned(objective.model, objective.parameters)
+    names = [name for slot in slots for name in _names(slot)]
     return dict.fromkeys(names, math.nan), dict.fromkeys(names, reason)

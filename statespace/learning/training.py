@@ -187,15 +187,15 @@ class Trainer:
                     objective.model, data, self.generator, state
                 )
                 value = log.double().sum() / count + log_prior(objective.model) / self._values
-            if not math.isfinite(float(value)):
-                return float(value), None
+            if not math.isfinite(float(value.detach())):
+                return float(value.detach()), None
             grads = torch.autograd.grad(value, objective.parameters, materialize_grads=True)
         except (InputError, NumericalError):  # the last step was too long
             return -math.inf, None
         gradient = self.scale * torch.cat([g.flatten().double() for g in grads])
         if not bool(torch.isfinite(gradient).all()):
-            return float(value), None
-        return float(value), gradient
+            return float(value.detach()), None
+        return float(value.detach()), gradient
 
     def _evaluate(self, at: Progress, value: float) -> None:
         """Notes the objective of a pass, keeps the best point, and counts patience."""

@@ -27,6 +27,8 @@ class CovarianceSlot(Slot):
     """
 
     blocks: Blocks
+    _held_block: Tensor
+    _partly_held: bool
 
     # ------------------------------------------------------------------ building
 
@@ -53,9 +55,10 @@ class CovarianceSlot(Slot):
         self.blocks = blocks_of(self.name, self.pattern, self.held)
         index, sign = self.blocks.root.index, self.blocks.root.sign
         self._index, self._sign = index.to(self.held.device), sign.to(self.held)
-        held = self._held_rows()
+        held = (self.pattern.labels.diagonal() == 0).nonzero()[:, 0]  # rows of held blocks
         mask = torch.zeros(self.event, dtype=torch.bool)
         mask[held[:, None], held] = True
+        self._partly_held = len(held) > 0
         self.register_buffer("_held_block", mask.to(self.held.device), persistent=False)
         self._cache: tuple[Tensor, int, Tensor] | None = None
 
@@ -86,7 +89,7 @@ class CovarianceSlot(Slot):
         if self.n_free == 0:
             return Covariance(self.held, self._held_root())
         root = self._spread(self._learned())
-        if not bool(len(self._held_rows())):
+        if not self._partly_held:
             return Covariance.from_root(root)
         matrix = torch.where(self._held_block, self.held, quadratic(root))
         return Covariance(matrix, root + self._held_root())
@@ -119,9 +122,6 @@ class CovarianceSlot(Slot):
             return self.held.new_zeros(self.batch_shape)
         log = self.prior.log_prob(self.value())
         return log.sum(-1) if self.varies else log
-
-    def _held_rows(self) -> Tensor:
-        return (self.pattern.labels.diagonal() == 0).nonzero()[:, 0]
 
     def _held_root(self) -> Tensor:
         """A root of the held blocks, zero elsewhere; kept while the held tensor is the same."""

@@ -17,6 +17,7 @@ __all__ = ["fit_history"]
 def fit_history(fit: FitResult) -> Figure:
     """The objective after each iteration, and how far each iteration was from the best.
 
+    The first panel leaves out early values that are so low that they would flatten the rest.
     The second panel has a logarithmic axis: a straight line is convergence at a constant rate, a
     level that ends above zero is a start that led to a poorer optimum.
 
@@ -32,6 +33,10 @@ def fit_history(fit: FitResult) -> Figure:
         left.plot(steps, history, color=color, linewidth=width, marker=_marker(history), ms=3)
         gaps = [best - v if best - v > 0 else math.nan for v in history]
         right.plot(steps, gaps, color=color, linewidth=width, marker=_marker(history), ms=3)
+    gap = sorted(best - v for v in finite)
+    if gap and gap[-1] > 20 * gap[len(gap) // 2] > 0:
+        reach = 8 * gap[len(gap) // 2]
+        left.set_ylim(best - reach, best + 0.05 * reach)
     left.axhline(best, color=DATA, linewidth=0.7, linestyle=(0, (4, 3)))
     ended = "converged" if fit.converged else "not converged"
     tidy(left, f"Objective  ·  best {best:.6g}, {ended}", "iteration", "objective (nats)")

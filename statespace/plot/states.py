@@ -106,8 +106,7 @@ def _width(one: Smoothed) -> int:
 
 
 def _band(ax: Axes, t: Any, mean: Any, stddev: Any, z: float, label: str | None = None) -> None:
-    mean, half = array(mean), z * array(stddev)
-    half[~(half < float("inf"))] = float("nan")  # what is not known has no band
+    mean, half = array(mean), z * array(stddev)  # where half is inf, no band is drawn
     ax.fill_between(t, mean - half, mean + half, color=BAND, alpha=0.2, linewidth=0)
     ax.plot(t, mean, color=MEAN, linewidth=1.4, label=label)
 

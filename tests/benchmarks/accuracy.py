@@ -93,18 +93,23 @@ def _cell(case: Case, library: Library, bound: float) -> str:
         calls = getattr(library, case.verb)(case.problem)
     except NotOffered as reason:
         return f"({reason})"
-    best, chosen, failure = math.inf, "", ""
-    for setting, call in calls.items():
+    texts = {}
+    found = {setting: _distance(call, case) for setting, call in calls.items()}
+    for setting, value in found.items():
+        texts[setting] = value if isinstance(value, str) else error(value, bound)
+    numbers = {k: v for k, v in found.items() if not isinstance(v, str) and not math.isnan(v)}
+    default = next(iter(found))
+    best = min(numbers, key=numbers.__getitem__, default=default)
+    if texts[best].startswith(RED) or not texts[default].startswith(RED):
+        return texts[best]
+    return f"{texts[best]} with {best} (else {texts[default]})"
+
+
+def _distance(call: Callable[[], Any], case: Case) -> float | str:
+    """How far off, or the name of the exception."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a peer's own complaints about a hard case
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a peer's own complaints about a hard case
-                found = case.distance(call(), case.truth)
+            return case.distance(call(), case.truth)
         except FAILURES as problem:
-            failure = failure or f"{RED} {type(problem).__name__}"
-            continue
-        if found < best:
-            best, chosen = found, setting
-    if chosen:
-        named = f" ({chosen})" if chosen != next(iter(calls)) else ""
-        return error(best, bound) + named
-    return failure or error(math.nan, bound)
+            return f"{RED} {type(problem).__name__}"

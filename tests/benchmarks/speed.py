@@ -15,7 +15,7 @@ from .accuracy import FAILURES
 from .libraries import Library, NotOffered
 from .problems import ordinary
 from .table import GREEN, RED, ratio, table
-from .timing import interleaved
+from .timing import interleaved, once
 
 
 @dataclass(frozen=True)
@@ -74,30 +74,44 @@ def _row(race: Race, ours: Library, peers: list[Library], seconds: float) -> lis
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a peer's remarks are not what is measured
         for library in (ours, *peers):
-            try:
-                entered = race.enter(library)
-            except NotOffered as reason:
-                cells[library.name] = f"({reason})"
-                continue
-            for setting, call in entered.items():
-                try:
-                    answer = call()
-                except FAILURES as problem:
-                    cells[library.name] = f"({type(problem).__name__})"
-                    continue
-                truth = answer if library is ours else truth
-                if _agree(answer, truth, race.tolerance):
-                    calls[library.name, setting] = call
-                else:
-                    cells[library.name] = "(another result)"
+            answers, cells[library.name] = _enter(race, library)
+            if library is ours:
+                truth = next(iter(answers.values()))[1]
+            agreeing = {k: c for k, (c, a) in answers.items() if _agree(a, truth, race.tolerance)}
+            if answers and not agreeing:
+                cells[library.name] = "(another result)"
+            calls |= {(library.name, k): call for k, call in _quick(agreeing).items()}
         times = interleaved(calls, seconds)
     best: dict[str, float] = {}
     for (name, _), took in times.items():
         best[name] = min(took, best.get(name, math.inf))
-    own = best.pop(ours.name, math.nan)
+    own = best.pop(ours.name)
     cells |= {name: ratio(took / own) for name, took in best.items()}
     mark = "" if not best else RED if min(best.values()) < own else GREEN
     return [mark, race.name, race.size, *(cells[peer.name] for peer in peers)]
+
+
+def _enter(race: Race, library: Library) -> tuple[dict[str, tuple[Callable[[], Any], Any]], str]:
+    """Calls with their first answers, by setting; why there are none."""
+    try:
+        entered = race.enter(library)
+    except NotOffered as reason:
+        return {}, f"({reason})"
+    answers, reason_text = {}, ""
+    for setting, call in entered.items():
+        try:
+            answers[setting] = (call, call())
+        except FAILURES as problem:
+            reason_text = f"({type(problem).__name__})"
+    return answers, reason_text
+
+
+def _quick(calls: dict[str, Callable[[], Any]]) -> dict[str, Callable[[], Any]]:
+    """Without the settings that are far slower than the library's best: only that counts."""
+    if len(calls) < 2:
+        return calls
+    took = {setting: once(call) for setting, call in calls.items()}
+    return {k: call for k, call in calls.items() if took[k] <= 2 * min(took.values())}
 
 
 def _agree(answer: Any, truth: Any, tolerance: float) -> bool:

@@ -27,7 +27,7 @@ def interleaved(calls: Mapping[K, Callable[[], Any]], seconds: float) -> dict[K,
         seconds: the time to spend on all together; each gets three turns at least, and those
             that are slow get no more once their share is spent.
     """
-    numbers = {name: max(1, math.ceil(_TURN / _time(call, 1))) for name, call in calls.items()}
+    numbers = {name: max(1, math.ceil(_TURN / once(call))) for name, call in calls.items()}
     best = dict.fromkeys(calls, math.inf)
     spent = dict.fromkeys(calls, 0.0)
     share, rounds = seconds / max(len(calls), 1), 0
@@ -44,6 +44,11 @@ def interleaved(calls: Mapping[K, Callable[[], Any]], seconds: float) -> dict[K,
     finally:
         gc.enable()
     return best
+
+
+def once(call: Callable[[], Any]) -> float:
+    """The time of one call, in seconds."""
+    return _time(call, 1)
 
 
 def _time(call: Callable[[], Any], number: int) -> float:

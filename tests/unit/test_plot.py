@@ -311,6 +311,16 @@ def test_history_is_drawn_against_the_best():
     assert "best -39, converged" in left.get_title(loc="left")
 
 
+def test_a_terrible_start_does_not_flatten_the_history():
+    """The panel of values shows where most of them are; that of distances shows them all."""
+    history = (-1e7, *(-200.0 + 10 * k for k in range(20)))
+    left, right = plot.fit_history(fitted(history)).axes
+    bottom, top = left.get_ylim()
+    assert -2000 < bottom < -200
+    assert top > history[-1]
+    assert right.get_ylim()[1] > 1e6
+
+
 @pytest.mark.parametrize("history", [(), (-3.0,), (float("nan"), -3.0)])
 def test_short_histories_are_drawn_too(history):
     """Nothing, one value, or a NaN at the start: a figure all the same."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -11,7 +12,9 @@ from torch import Tensor
 from statespace.errors import InputError, InputTypeError
 from statespace.interface import Context
 from statespace.models import LDS
+from statespace.models.lds import structural_start
 from statespace.parameters import Fixed, Param, Varying
+from statespace.sequences import read_sequences
 
 F64 = torch.float64
 
@@ -346,8 +349,99 @@ class TestStart:
             LDS(2, 1, **kwargs)
 
 
+class TestStartValues:
+    """Cycles and autoregressions begin where the data suggest."""
+
+    def started(self, model: LDS, y: Tensor) -> LDS:
+        data = read_sequences(y, obs_dim=1, input_dim=0, dtype=F64, device="cpu")
+        structural_start.start_values(model, data)
+        return model
+
+    @pytest.mark.parametrize("period", [4.5, 11.0, 30.0])
+    def test_periodogram(self, period):
+        """A cycle starts at the period that stands out, whatever the line below and the gaps."""
+        t = torch.arange(150, dtype=F64)
+        noise = torch.randn(150, dtype=F64, generator=torch.Generator().manual_seed(1))
+        y = 5 + 0.1 * t + 3 * (2 * math.pi * t / period).cos() + 0.5 * noise
+        y[40:50] = float("nan")
+        a = self.started(LDS.cycle(), y[:, None]).A.detach()
+        found = 2 * math.pi / float(torch.atan2(a[0, 1], a[0, 0]))
+        assert found == pytest.approx(period, rel=0.03)
+        assert torch.allclose(a @ a.mT, 0.81 * torch.eye(2, dtype=F64))
+
+    def test_two_cycles(self):
+        """Two cycles start at two peaks."""
+        t = torch.arange(200, dtype=F64)
+        y = (2 * math.pi * t / 7).cos() + 2 * (2 * math.pi * t / 23).cos()
+        a = self.started(LDS.cycle() + LDS.cycle(), y[:, None]).A.detach()
+        angles = torch.atan2(a[[0, 2], [1, 3]], a[[0, 2], [0, 2]])
+        assert torch.allclose(2 * math.pi / angles, torch.tensor([23.0, 7.0], dtype=F64), rtol=0.03)
+
+    def test_autoregression(self):
+        """Phi starts near its value, and what is held stays."""
+        phi = torch.tensor([1.2, -0.5], dtype=F64)
+        y = torch.zeros(3000, dtype=F64)
+        noise = torch.randn(3000, dtype=F64, generator=torch.Generator().manual_seed(0))
+        for t in range(2, 3000):
+            y[t] = phi @ y[[t - 1, t - 2]] + noise[t]
+        a = self.started(LDS.arma(2, 2), y[:, None]).A.detach()
+        assert torch.allclose(a[0, :2], phi, atol=0.06)
+        assert a[1:].tolist() == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+
+    @pytest.mark.parametrize("level", [0.0, 7.0])
+    def test_a_constant_series(self, level):
+        """Nothing divides by the variance of a series that has none."""
+        for model in (LDS.arma(2, 1), LDS.cycle()):
+            started = self.started(model, torch.full((20, 1), level, dtype=F64))
+            assert torch.isfinite(started.A).all()
+
+    def test_other_patterns_are_left_alone(self):
+        """An A with other learned entries waits for the general start values."""
+        assert not self.started(LDS(2, 1), torch.randn(20, 1)).slot("A").is_set
+
+
 class TestModel:
     """The constructor, reading, copying."""
+
+    def test_copies_are_independent(self):
+        """A deep copy has its own learned numbers, and shares what was given with a graph."""
+        leaf = torch.tensor([[0.5]], dtype=F64, requires_grad=True)
+        lds = LDS(1, 1, A=Fixed(leaf.tanh()), C=[[1.0]], Q=[[1.0]], R=[[1.0]], initial="stationary")
+        twin = copy.deepcopy(lds)
+        twin.slot("R").set_([[4.0]])
+        assert lds.R.tolist() == [[1.0]]
+        assert twin.A is lds.A
+        twin.log_likelihood(torch.ones(5, 1)).backward()
+        assert leaf.grad is not None
+
+    def test_conversion(self):
+        """.to(dtype) converts everything, roots of held covariances too."""
+        lds = LDS(2, 1, seed=0, Q=Fixed(torch.eye(2) * 2))
+        lds.log_likelihood(torch.ones(3, 1))
+        narrow = copy.deepcopy(lds).to(torch.float32)
+        assert narrow.dtype == torch.float32
+        assert narrow.log_likelihood(torch.ones(3, 1)).dtype == torch.float32
+        wide = narrow.to(F64).log_likelihood(torch.ones(3, 1))
+        assert torch.allclose(wide, lds.log_likelihood(torch.ones(3, 1)), rtol=1e-5)
+
+    def test_d_beside_a_given_c(self):
+        """Who writes C writes d where there is one; left out with C, it is learned."""
+        assert LDS(1, 1, C=[[1.0]]).d.tolist() == [0.0]
+        assert LDS(1, 1).slot("d").n_free == 1
+        assert LDS(1, 1).b.tolist() == [0.0]
+
+    def test_gradients_of_a_stationary_start(self):
+        """m = (I - A)^-1 b and P = A P A' + Q are differentiable in A, b and Q."""
+        a = torch.tensor([[0.5, 0.3], [-0.2, 0.7]], dtype=F64, requires_grad=True)
+        b = torch.tensor([1.0, -2.0], dtype=F64, requires_grad=True)
+        root = torch.tensor([[1.0, 0.0], [0.2, 0.5]], dtype=F64, requires_grad=True)
+
+        def moments(a: Tensor, b: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
+            q = Fixed(root @ root.mT)
+            lds = LDS(2, 1, A=Fixed(a), b=Fixed(b), Q=q, initial="stationary")
+            return lds.initial_mean, lds.initial_cov
+
+        assert torch.autograd.gradcheck(moments, (a, b, root))
 
     def test_shapes_are_checked(self):
         """A wrong shape names argument and axes."""

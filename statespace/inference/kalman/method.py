@@ -42,7 +42,7 @@ class Kalman(Filter):
         >>> y = ss.datasets.nile()
         >>> level = ss.LDS(1, 1, A=[[1.0]], C=[[1.0]], Q=[[1469.1]], R=[[15099.0]],
         ...                initial="diffuse")
-        >>> round(float(level.log_likelihood(y, method=ss.Kalman())), 7)
+        >>> round(level.score(y, method=ss.Kalman()).value, 7)
         -633.4645636
     """
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from statespace.inference.lineargaussian.start import Start
+from statespace.inference.lineargaussian.steady import Steady
 from statespace.inference.lineargaussian.system import Step, System, time_first
 from statespace.inference.lineargaussian.triangular import rank_safe, too_small
 from statespace.linalg import lq
@@ -120,12 +121,15 @@ def _loop(plan: _Plan, *, keep: bool, safe: bool) -> Pass:
     es, fs, gains, xs, ss, xfs, sfs, dead = records
     contradicted = torch.zeros(plan.b, dtype=torch.bool, device=x.device)
     idle = _Idle(plan, x)
+    steady = Steady(system, allowed=not safe)
+    joint, off = s, idle.off
     for t, kind in enumerate(plan.kinds):
         p = row(t)
         if t:
             x = p.A @ x
             x[..., 0] += p.b
-            s = lq(_beside(p.A @ s, p.q))
+            s = steady.root if steady.reached(kind) else lq(_beside(p.A @ s, p.q))
+            steady.see(t, s, kind)
         if keep:
             xs.append(x)
             ss.append(s)
@@ -134,11 +138,10 @@ def _loop(plan: _Plan, *, keep: bool, safe: bool) -> Pass:
         else:
             residual = -(p.C @ x)
             residual[..., 0] += plan.y[t] - p.d
-            joint = _joint(p, s, plan.observed[t] if kind == "partial" else None)
-            if safe:
-                joint, off = rank_safe(joint, m)
-            else:
-                joint, off = lq(joint), idle.off
+            if not steady.filled:
+                joint = _joint(p, s, plan.observed[t] if kind == "partial" else None)
+                joint, off = rank_safe(joint, m) if safe else (lq(joint), idle.off)
+                steady.fill()
             f, g, s = joint[..., :m, :m], joint[..., m:, :m], joint[..., m:, m:]
             if kind == "partial" or safe:
                 residual = residual * plan.observed[t].to(x.dtype)[..., None]
@@ -207,4 +210,6 @@ def _contradicted(p: Step, x: Tensor, plan: _Plan, t: int, off: Tensor, e: Tenso
 
 
 def _stack(xs: list[Tensor], lead: torch.Size, rank: int) -> Tensor:
+    if all(x.shape[: x.dim() - rank] == lead for x in xs):
+        return torch.stack(xs)
     return torch.stack([x.expand(*lead, *x.shape[x.dim() - rank :]) for x in xs])

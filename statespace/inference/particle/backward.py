@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from statespace.beliefs import Tree, finite_part, map_space, real_part
+from statespace.beliefs import Tree, finite_part, real_part
 from statespace.inference.particle.stochastic import Moved
 from statespace.interface import lend
 from statespace.interface.walking import stack_time
@@ -87,9 +87,7 @@ def _drawn(moved: Moved) -> Tensor:
     return moved.y
 
 
-def _backward(
-    model: Any, data: Sequences, steps: Sequence[Moved], num: int
-) -> tuple[Tree, Tensor]:
+def _backward(model: Any, data: Sequences, steps: Sequence[Moved], num: int) -> tuple[Tree, Tensor]:
     """Independent draws of the path given y, backward in time (Godsill, Doucet and West 2004).
 
     k_T ~ w_T,   k_t ~ w_t p(z_{t+1} | z_t^k): leaves (num, *batch, T, *event).
@@ -119,12 +117,8 @@ def _backward(
 
 
 def _moves(model: Any, belief: Any, after: Moved, z: Tree) -> Tensor:
-    """log p(z_{t+1} | z_t^k) for every particle and every trajectory, (K, M, *batch)."""
-
-    def beside(part: Any, x: Tensor) -> Tensor:
-        return x.unsqueeze(1)
-
-    before = map_space(beside, model.latent, belief.z)  # (K, 1, *batch, *event)
+    """Evaluates log p(z_{t+1} | z_t^k) for every particle and every trajectory, (K, M, *batch)."""
+    before = tmap(lambda x: x.unsqueeze(1), belief.z)  # (K, 1, *batch, *event)
     density = model.transition(before, after.ctx)
     lead = belief.log_weights.shape
     shape = torch.broadcast_shapes(density.batch_shape, (lead[0], 1, *lead[1:]))
@@ -132,8 +126,10 @@ def _moves(model: Any, belief: Any, after: Moved, z: Tree) -> Tensor:
 
 
 def _pick(log_w: Tensor) -> Tensor:
-    """One particle for each trajectory, (K, M, *batch) -> (M, *batch), by the largest of
-    log weights with Gumbel noise: exact, and at ease with weights that are zero."""
+    """One particle for each trajectory, (K, M, *batch) -> (M, *batch).
+
+    By the largest of log weights plus Gumbel noise: exact, and at ease with zero weights.
+    """
     noise = -torch.empty_like(log_w).exponential_().log()
     return (log_w + noise).argmax(0)
 
@@ -173,5 +169,3 @@ def _summary(model: Any, data: Sequences, z: Tree, y: Tensor, weights: Tensor) -
         known = seen[..., :, None] | seen[..., None, :]
         y_cov = torch.where(known, torch.zeros_like(y_cov), y_cov)
     return _Summary(mean, cov, cross, y_mean, y_cov, probs, pairs)
-
-

@@ -108,7 +108,7 @@ class ParticleFilter(Filter):
         nothing_drawn = "y" not in model.reads or data.complete
         return "exact" if model.latent == Real(0) and nothing_drawn else "estimate"
 
-    def refusal(self, model: Any, data: Sequences) -> str | None:
+    def refusal(self, model: Any, data: Sequences | None) -> str | None:
         """A guide that sees the future, or a method that cannot propose here."""
         reason = super().refusal(model, data)
         if reason is not None:
@@ -275,5 +275,3 @@ class ParticleFilter(Filter):
             h = contexts(model, data, None)[1].h
         e = self.proposal.encode(data, h)
         return replace(row, e=tmap(lambda leaf: leaf[..., 0, :], e))
-
-

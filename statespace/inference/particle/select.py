@@ -81,7 +81,7 @@ def selected(
 
 @torch.no_grad()
 def _outlook(model: Any, state: State, memory: Tree, h: Tensor, row: Row) -> Tensor:
-    """log of what each particle promises for y_t, (K, *batch).
+    """What each particle promises for y_t, as a log density, (K, *batch).
 
     p(y_t | z_{t-1}) itself where z is finite; at the mean of the transition where it is a vector
     (Pitt and Shephard 1999).

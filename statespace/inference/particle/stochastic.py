@@ -1,6 +1,8 @@
 """The one stochastic step: select, move, weigh.
 
-    a_k ~ selection,   z_k ~ q(z_t | z_{t-1, a_k}, y_t),   w_k = w_{a_k} p(z_k | .) p(y_t | z_k) / q(z_k)
+    a_k ~ selection
+    z_k ~ q(z_t | z_{t-1} of a_k, y_t)
+    w_k = w_{a_k} p(z_k | z_{t-1} of a_k) p(y_t | z_k) / q(z_k)
 
 The increment of the log-likelihood is log sum_k w_k, with w normalised before the step. Values
 are drawn without gradient; the weights carry the gradient of log p(z, y) along each lineage,
@@ -130,7 +132,8 @@ def move(model: Any, state: State, row: Row, how: Selection, *, keep_y: bool = F
     log_w, increment = normalise(log_w)
     _check(increment, row, state.t)
     predicted, _ = normalise(predicted)
-    y = state.y if "y" not in model.reads else filled if drawn else row.y
+    y = row.y if filled is None or not drawn else filled
+    y = y if "y" in model.reads else state.y
     new = _keep_ended(
         State(
             state.t + 1,
@@ -232,5 +235,3 @@ def _check(increment: Tensor, row: Row, t: int) -> None:
             f"The particle weights are NaN at {place(series, t)}. Check the parameters and the "
             "densities of the model at that row."
         )
-
-

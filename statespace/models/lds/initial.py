@@ -127,7 +127,7 @@ def _masked(
         axes = ("latent",) * len(event)
         read = read_value(name, raw, event, axes, dtype=dtype, device=device)
         raw = torch.where(mask.to(read.device), read, torch.zeros_like(read))
-    if isinstance(value, Fixed) or not bool(learned.any()):
+    if not isinstance(value, Param) or not bool(learned.any()):
         zeros = torch.zeros(event, dtype=dtype, device=device)
         return Fixed(zeros if raw is None else raw)
     pattern = pattern_of(name, value, event)

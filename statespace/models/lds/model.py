@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
-from statespace.errors import InputError, InputTypeError, expected
 from statespace.files import register
 from statespace.gaussian import AffineConditional, Gaussian
 from statespace.inference.kalman import Kalman
@@ -17,13 +16,21 @@ from statespace.interface import Context, LinearGaussian, Maximisable, Real
 from statespace.learning import EM
 from statespace.models.lds import mstep, structural_start, subspace
 from statespace.models.lds.canonical import Identifiable
-from statespace.models.lds.initial import check_stationary, declare_start, prior_of
+from statespace.models.lds.initial import check_stationary, declare_start
 from statespace.models.lds.random_start import random_values
 from statespace.models.lds.record import describe, restore
 from statespace.models.lds.rows import conditional
+from statespace.models.lds.slots import (
+    MOMENTS,
+    Parameters,
+    check_dtype,
+    check_sizes,
+    make_slots,
+    one_device,
+)
 from statespace.models.lds.structural import Structural
 from statespace.models.lds.sums import sum_arguments
-from statespace.parameters import CovarianceSlot, Fixed, Param, Slot, Varying, declared
+from statespace.parameters import declared
 from statespace.results import Smoothed
 from statespace.sequences import Sequences
 
@@ -31,7 +38,7 @@ __all__ = ["LDS"]
 
 
 @register("LDS")
-class LDS(Structural, Identifiable, LinearGaussian, Maximisable):
+class LDS(Parameters, Structural, Identifiable, LinearGaussian, Maximisable):
     """A linear dynamical system with Gaussian noise.
 
         z_1 ~ N(initial_mean, initial_cov)
@@ -99,11 +106,12 @@ class LDS(Structural, Identifiable, LinearGaussian, Maximisable):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        n, m, p = _sizes(latent_dim, obs_dim, input_dim)
-        _check_dtype(dtype)
+        check_sizes(latent_dim, obs_dim, input_dim)
+        check_dtype(dtype)
+        n, m, p = latent_dim, obs_dim, input_dim
         self.latent, self.obs_dim, self.input_dim = Real(n), m, p
         self.diffuse_constant = diffuse_constant
-        device = _one_device(
+        device = one_device(
             {"A": A, "B": B, "b": b, "C": C, "D": D, "d": d, "Q": Q, "R": R}
             | {"initial_mean": initial_mean, "initial_cov": initial_cov}
         )
@@ -121,14 +129,7 @@ class LDS(Structural, Identifiable, LinearGaussian, Maximisable):
             "initial_mean": start.mean,
             "initial_cov": start.cov,
         }
-        self.slots = nn.ModuleDict(
-            {
-                name: (CovarianceSlot if name in _COVARIANCES else Slot)(
-                    name, event, axes, given[name], dtype=dtype, device=device
-                )
-                for name, (event, axes) in _shapes(n, m, p).items()
-            }
-        )
+        self.slots = make_slots(n, m, p, given, dtype, device)
         self.kinds = start.kinds
         self._check_batches()
         self._check_start()
@@ -142,159 +143,10 @@ class LDS(Structural, Identifiable, LinearGaussian, Maximisable):
             with torch.no_grad():
                 self._prior()
 
-    def _check_batches(self) -> None:
-        shapes = {name: tuple(slot.batch_shape) for name, slot in self._slots()}
-        try:
-            torch.broadcast_shapes(*shapes.values())
-        except RuntimeError as error:
-            listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items() if shape)
-            raise InputError(
-                expected(
-                    "A, B, b, ...",
-                    "leading batch axes that broadcast",
-                    listed,
-                    "Give every parameter the same batch shape, or none.",
-                )
-            ) from error
-
-    # ------------------------------------------------------------------ what it is
-
-    @property
-    def latent_dim(self) -> int:
-        """n, the size of the state."""
-        return self.latent.size
-
-    @property
-    def initial_kind(self) -> str | list[str]:
-        """How z_1 is treated, the argument `initial`: one word, or a list of one per state."""
-        same = len(set(self.kinds)) == 1
-        return self.kinds[0] if same else list(self.kinds)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of all parameters."""
-        return self.slot("A").held.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Of all parameters."""
-        return self.slot("A").held.device
-
-    @property
-    def batch_shape(self) -> torch.Size:
-        """Leading axes of the parameters: one model each."""
-        return torch.broadcast_shapes(*(slot.batch_shape for _, slot in self._slots()))
-
-    @property
-    def num_params(self) -> int:
-        """How many numbers are learned, for one model of the batch.
-
-        Row 0 of what varies in the transition acts on nothing and is not counted.
-        """
-        total = 0
-        for name, slot in self._slots():
-            rows = slot.num_rows
-            total += slot.n_free * (1 if rows is None else rows - (name in _TRANSITION))
-        return total
-
-    def slot(self, name: str) -> Slot:
-        """The module that stores a parameter."""
-        found = self.slots[name]
-        assert isinstance(found, Slot)
-        return found
-
-    def _slots(self) -> list[tuple[str, Slot]]:
-        return [(name, self.slot(name)) for name in self.slots]
-
-    def _covariance(self, name: str) -> CovarianceSlot:
-        found = self.slots[name]
-        assert isinstance(found, CovarianceSlot)
-        return found
-
-    def _value(self, name: str) -> Tensor:
-        self._require(name)
-        return self.slot(name).value()
-
-    @property
-    def A(self) -> Tensor:
-        """(*batch, [T,] n, n)."""
-        return self._value("A")
-
-    @property
-    def B(self) -> Tensor:
-        """(*batch, [T,] n, p)."""
-        return self._value("B")
-
-    @property
-    def b(self) -> Tensor:
-        """(*batch, [T,] n)."""
-        return self._value("b")
-
-    @property
-    def C(self) -> Tensor:
-        """(*batch, [T,] m, n)."""
-        return self._value("C")
-
-    @property
-    def D(self) -> Tensor:
-        """(*batch, [T,] m, p)."""
-        return self._value("D")
-
-    @property
-    def d(self) -> Tensor:
-        """(*batch, [T,] m)."""
-        return self._value("d")
-
-    @property
-    def Q(self) -> Tensor:
-        """(*batch, [T,] n, n)."""
-        return self._value("Q")
-
-    @property
-    def R(self) -> Tensor:
-        """(*batch, [T,] m, m)."""
-        return self._value("R")
-
-    @property
-    def initial_mean(self) -> Tensor:
-        """(*batch, n), computed where the start is stationary, 0 where it is diffuse."""
-        return self.prior().mean
-
-    @property
-    def initial_cov(self) -> Tensor:
-        """(*batch, n, n), computed where the start is stationary, inf where it is diffuse."""
-        return self.prior().cov
-
     # ------------------------------------------------------------------ the contract
-
-    def _require(self, *names: str) -> None:
-        if all(self.slot(name).is_set for name in names):
-            return
-        unset = [name for name, slot in self._slots() if not slot.is_set]
-        raise InputError(
-            expected(
-                ", ".join(unset),
-                "values",
-                "none yet",
-                f"Call fit first, or give {', '.join(f'{name}=' for name in unset)}.",
-            )
-        )
-
-    def _prior(self) -> Gaussian:
-        return prior_of(
-            self.kinds,
-            self.slot("initial_mean"),
-            self._covariance("initial_cov"),
-            self.slot("A"),
-            self.slot("b"),
-            self._covariance("Q"),
-        )
 
     def prior(self, ctx: Context | None = None) -> Gaussian:
         """p(z_1), (*batch, n)."""
-        self._require("initial_mean", "initial_cov")
-        if "stationary" in self.kinds:
-            self._require("A", "b", "Q")
         return self._prior()
 
     def dynamics(self, ctx: Context) -> AffineConditional:
@@ -357,12 +209,12 @@ class LDS(Structural, Identifiable, LinearGaussian, Maximisable):
 
     def _arguments(self, *, moments: bool = True) -> dict[str, Any]:
         arguments: dict[str, Any] = {
-            name: slot.declaration() for name, slot in self._slots() if name not in _MOMENTS
+            name: slot.declaration() for name, slot in self._slots() if name not in MOMENTS
         }
         if moments:
             arguments["initial"] = list(self.kinds)
             if {"known", "estimate"} & set(self.kinds):
-                arguments |= {name: self.slot(name).declaration() for name in _MOMENTS}
+                arguments |= {name: self.slot(name).declaration() for name in MOMENTS}
         return arguments | {"diffuse_constant": self.diffuse_constant, "dtype": self.dtype}
 
     def __add__(self, other: Any) -> LDS:
@@ -376,7 +228,7 @@ class LDS(Structural, Identifiable, LinearGaussian, Maximisable):
         return describe(self)
 
     @classmethod
-    def _restore(cls, record: dict[str, Any], tensors: dict[str, Tensor]) -> LDS:
+    def _restore(cls, record: dict[str, Any], tensors: dict[str, Tensor], **functions: Any) -> LDS:
         return restore(cls, record, tensors)
 
     def extra_repr(self) -> str:
@@ -385,61 +237,3 @@ class LDS(Structural, Identifiable, LinearGaussian, Maximisable):
             f"latent_dim={self.latent_dim}, obs_dim={self.obs_dim}{inputs}, "
             f"initial={self.initial_kind!r}, learned={self.num_params}"
         )
-
-
-_COVARIANCES = frozenset({"Q", "R", "initial_cov"})
-_MOMENTS = ("initial_mean", "initial_cov")
-_TRANSITION = frozenset({"A", "B", "b", "Q"})
-
-
-def _shapes(n: int, m: int, p: int) -> dict[str, tuple[tuple[int, ...], tuple[str, ...]]]:
-    return {
-        "A": ((n, n), ("latent", "latent")),
-        "B": ((n, p), ("latent", "input")),
-        "b": ((n,), ("latent",)),
-        "C": ((m, n), ("obs", "latent")),
-        "D": ((m, p), ("obs", "input")),
-        "d": ((m,), ("obs",)),
-        "Q": ((n, n), ("latent", "latent")),
-        "R": ((m, m), ("obs", "obs")),
-        "initial_mean": ((n,), ("latent",)),
-        "initial_cov": ((n, n), ("latent", "latent")),
-    }
-
-
-def _sizes(latent_dim: int, obs_dim: int, input_dim: int) -> tuple[int, int, int]:
-    for name, size, least in (
-        ("latent_dim", latent_dim, 0),
-        ("obs_dim", obs_dim, 1),
-        ("input_dim", input_dim, 0),
-    ):
-        if isinstance(size, bool) or not isinstance(size, int):
-            raise InputTypeError(
-                expected(name, "an integer", f"{type(size).__name__} {size!r}", "Give a size.")
-            )
-        if size < least:
-            raise InputError(expected(name, f"at least {least}", str(size), "Give a size."))
-    return latent_dim, obs_dim, input_dim
-
-
-def _check_dtype(dtype: torch.dtype) -> None:
-    if dtype not in (torch.float64, torch.float32):
-        raise InputTypeError(
-            expected("dtype", "torch.float64 or torch.float32", repr(dtype), "Use one of them.")
-        )
-
-
-def _one_device(given: dict[str, Any]) -> torch.device | None:
-    """The device of the tensors that were given; refuses a mix."""
-    devices: dict[torch.device, str] = {}
-    for name, value in given.items():
-        while isinstance(value, Param | Fixed | Varying):
-            value = value.value
-        if isinstance(value, Tensor):
-            devices.setdefault(value.device, name)
-    if len(devices) > 1:
-        listed = ", ".join(f"{name} on {device}" for device, name in devices.items())
-        raise InputError(
-            expected("A, B, b, ...", "all on one device", listed, "Move them with .to(device).")
-        )
-    return next(iter(devices), None)

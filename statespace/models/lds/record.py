@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from statespace.errors import StateSpaceError, StorageError, expected
+from statespace.models.lds.slots import MOMENTS
 from statespace.parameters.stored import describe_slot, fill_slot, stored_declaration
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["describe", "restore"]
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
-_MOMENTS = ("initial_mean", "initial_cov")
 
 
 def describe(lds: LDS) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -52,7 +52,7 @@ def restore(cls: type[LDS], record: dict[str, Any], tensors: dict[str, Tensor]) 
         }
         kinds = record["initial"]
         if not {"known", "estimate"} & set(kinds):
-            arguments = {k: v for k, v in arguments.items() if k not in _MOMENTS}
+            arguments = {k: v for k, v in arguments.items() if k not in MOMENTS}
         lds = cls(
             *sizes,
             **arguments,

@@ -14,9 +14,12 @@ from .base import Calls, Library, Moments
 
 
 class Ours(Library):
-    name, package = "statespace", "torch-statespace"
-    also = ("torch",)
+    name, package = "statespace", "torch"
     settings = "LDS with its defaults, called with numpy data: the whole of the door is in every row"
+
+    @property
+    def versions(self) -> str:
+        return f"{self.name} {ss.__version__}, {super().versions}"
 
     def log_likelihood(self, p: Problem) -> Calls:
         return {"default": partial(_value, _model(p), p.y)}

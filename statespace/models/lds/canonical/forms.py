@@ -91,9 +91,10 @@ def _modal(A: Tensor, C: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tens
     read = C.to(vectors.dtype) @ vectors  # (m, n)
     _check_reaches(values, read, C, tolerance)
     length = read.abs().square().sum(0).sqrt()
-    largest = read.gather(0, _largest(read.abs())[None])[0]
+    rows = _largest(read.abs())
+    largest = read.gather(0, rows[None])[0]
     vectors = vectors / (length * largest / largest.abs())
-    blocks, columns, j = [], [], 0
+    blocks, columns, zeros, j = [], [], [], 0
     while j < len(values):
         a, w = float(values[j].real), float(values[j].imag)
         if w == 0:
@@ -103,9 +104,13 @@ def _modal(A: Tensor, C: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tens
         else:
             blocks.append(A.new_tensor([[a, w], [-w, a]]))
             columns += [vectors[:, j].real, vectors[:, j].imag]
+            zeros.append((int(rows[j]), j + 1))
             j += 2  # its conjugate follows
     basis = torch.stack(columns, 1)
-    return torch.block_diag(*blocks), C @ basis, torch.linalg.inv(basis)
+    new_C = C @ basis
+    for i, j in zeros:  # what the phase made real, to rounding
+        new_C[i, j] = 0.0
+    return torch.block_diag(*blocks), new_C, torch.linalg.inv(basis)
 
 
 def _largest(size: Tensor) -> Tensor:

@@ -102,13 +102,12 @@ def maximise(lds: Any, statistics: Mapping[str, Moments]) -> None:
 
 def _update(slots: list[Any], noise: CovarianceSlot, moments: Moments) -> None:
     change = shift_coefficients(slots, noise.covariance(), moments)
-    if noise.n_free == 0 or noise.varies:
+    if noise.theta is None or noise.varies or not noise.theta.requires_grad:
         return
-    assert noise.theta is not None
     models = noise.theta.shape[:-1]
     n = noise.event[0]
-    total = residual_moments(moments, change).sum_to_size(*models, n, n)
-    count = moments.count.sum_to_size(*models)
+    total = residual_moments(moments, change).sum_to_size((*models, n, n))
+    count = moments.count.sum_to_size(models)
     if isinstance(noise.prior, InverseWishart):
         total = total + noise.prior.scale.to(total)
         count = count + noise.prior.df + n + 1

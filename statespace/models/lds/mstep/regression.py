@@ -99,7 +99,7 @@ def _learned(slots: Sequence[Slot]) -> _Learned:
     device = slots[0].held.device
     for slot in slots:
         width = slot.event[1] if len(slot.event) == 2 else 1
-        if slot.n_free and not slot.varies:
+        if slot.theta is not None and slot.theta.requires_grad and not slot.varies:
             at = slot.pattern.free.flatten().nonzero()[:, 0]
             rows.append(at // width)
             cols.append(left + at % width)

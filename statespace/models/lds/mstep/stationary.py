@@ -37,10 +37,10 @@ def climb(lds: Any, statistics: Mapping[str, Moments], propose: Callable[[], Non
         statistics: Of that E-step.
         propose: Sets the closed form that ignores z_1.
     """
-    names = [n for n in ("A", "B", "b", "Q") if lds.slots[n].n_free and not lds.slots[n].varies]
-    if not names:
+    every = [lds.slots[n] for n in ("A", "B", "b", "Q")]
+    slots = [s for s in every if s.theta is not None and s.theta.requires_grad and not s.varies]
+    if not slots:
         return
-    slots = [lds.slots[n] for n in names]
     expected = _Expected(lds, statistics)
     read, write = _flat(slots)
     old = read()
@@ -62,14 +62,14 @@ def climb(lds: Any, statistics: Mapping[str, Moments], propose: Callable[[], Non
         write(point + scale * x)
         with torch.enable_grad():
             value = expected.tensor()
-        if value is None or not math.isfinite(float(value)):
+        if value is None or not math.isfinite(float(value.detach())):
             return math.inf, x
-        grads = torch.autograd.grad(-value, [s.theta for s in slots], allow_unused=True)
+        grads = torch.autograd.grad(value, [s.theta for s in slots], allow_unused=True)
         parts = [
             torch.zeros_like(s.theta) if g is None else g
             for s, g in zip(slots, grads, strict=True)
         ]
-        return -float(value), scale * torch.cat([p.flatten() for p in parts]).double()
+        return -float(value.detach()), -scale * torch.cat([p.flatten() for p in parts]).double()
 
     found = minimise(function, torch.zeros_like(point), max_iter=_STEPS, tol=1e-9, tol_gain=1e-12)
     write(point + scale * found.x)

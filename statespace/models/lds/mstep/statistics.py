@@ -225,7 +225,7 @@ def _summed(moments: Moments, models: torch.Size, rows: int = 0) -> Moments:
     )
 
     def add(v: Tensor, event: torch.Size) -> Tensor:
-        return v.expand(*lead, *event).sum_to_size(*models, *event)
+        return v.expand((*lead, *event)).sum_to_size((*models, *event))
 
     out = [add(v, v.shape[v.dim() - 2 - rows :]) for v in matrices]
     return Moments(out[0], out[1], out[2], add(moments.count, torch.Size()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -93,10 +94,14 @@ def tables(data: Sequences, models: torch.Size, centre: Tensor) -> list[Table]:
         # axes of the batch right of which the models stand; one of size 1 is shared by its series
         index = tuple(i if k > 1 else slice(None) for i, k in zip(where, models, strict=True))
         at = (..., *index, slice(None), slice(None))
-        y, seen, u, on = (x[at].reshape(-1, *x.shape[-2:]) for x in wide)
+        y, seen, u, on = (_as_series(x[at]) for x in wide)
         cut = slice(None, _MOST_SERIES), slice(None, _MOST_ROWS)
         out.append(_scaled(y[cut], seen[cut], u[cut], on[cut][..., 0], centre[where]))
     return out
+
+
+def _as_series(x: Tensor) -> Tensor:
+    return x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
 
 
 def _indices(models: torch.Size) -> list[tuple[int, ...]]:

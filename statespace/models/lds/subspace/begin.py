@@ -1,0 +1,262 @@
+"""From the slots of an LDS to the problems of a start, and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from statespace.errors import InputError, NumericalError
+from statespace.inference.kalman import Kalman
+from statespace.models.lds.subspace.complete import Known, first_state, reach, respond
+from statespace.models.lds.subspace.realise import Realisation, principal, subspace
+from statespace.models.lds.subspace.table import Table, tables
+from statespace.sequences import Sequences
+
+__all__ = ["start_values"]
+
+# shares of Q and R that are tried beside a realisation, and without one
+_WITH = ((1.0, 0.5), (0.3, 1.0), (1.0, 0.1))
+_WITHOUT = tuple((q, r) for q in (1.0, 0.1, 1e-2, 1e-3) for r in (0.5, 0.05))
+_ROWS = 400  # of each series, for the likelihoods of the grid
+_SHRINK = (1.0, 0.9, 0.7, 0.4, 0.0)
+
+
+def start_values(lds: Any, data: Sequences, generator: Generator) -> None:
+    """Sets what has no value yet.
+
+    Args:
+        lds: An LDS.
+        data: The training data.
+        generator: Random numbers, for what the data do not suggest.
+    """
+    unset = [name for name, slot in lds.slots.items() if not slot.is_set]
+    if unset:
+        with torch.no_grad():
+            _Start(lds, data, generator, unset).run()
+    hold_unknowable(lds, data)
+
+
+def hold_unknowable(lds: Any, data: Sequences) -> None:
+    """Takes `requires_grad` from moments of z_1 that so few series cannot tell.
+
+    One draw of z_1 has no variance to show: with S <= n series the likelihood is highest, or
+    without bound, where the covariance is singular, and all that is learned besides is spoilt on
+    the way there. It stays at its start. With one series and states in no units of their own
+    (C and Q both free), any covariance becomes negligible by a change of these units, and the mean
+    stays too.
+    """
+    batch = torch.broadcast_shapes(data.batch_shape, lds.batch_shape)
+    series = math.prod(batch) // max(math.prod(lds.batch_shape), 1)
+    cov, mean = lds.slots["initial_cov"].theta, lds.slots["initial_mean"].theta
+    if cov is not None and series <= lds.kinds.count("estimate"):
+        cov.requires_grad_(False)
+        if mean is not None and series == 1 and _scale_free(lds):
+            mean.requires_grad_(False)
+
+
+def _scale_free(lds: Any) -> bool:
+    """Whether nothing that is held sets the units of the states."""
+    c, q = lds.slots["C"], lds.slots["Q"]
+    return c.n_free > 0 and q.n_free > 0 and not bool((c.held != 0).any() | (q.held != 0).any())
+
+
+class _Start:
+    """One start: the tables of the data, and what was unset when it began."""
+
+    def __init__(
+        self, lds: Any, data: Sequences, generator: Generator, unset: Sequence[str]
+    ) -> None:
+        self.lds, self.data, self.generator, self.unset = lds, data, generator, set(unset)
+        self.models = lds.batch_shape
+        self.count = math.prod(self.models)
+        self.tables = tables(data, self.models, self._centre())
+        longest = min(data.T, _ROWS)
+        self.short = data.rows(0, longest) if longest < data.T else data
+
+    # ------------------------------------------------------------------ slots, model by model
+
+    def _read(self, name: str) -> Tensor:
+        """(models, *event) float64: the value, or its held part; the mean over time if varying."""
+        slot = self.lds.slots[name]
+        value = slot.value() if slot.is_set and name not in self.unset else slot.held
+        if slot.varies:
+            value = value.mean(-len(slot.event) - 1)
+        return value.detach().double().expand(*self.models, *slot.event).reshape(self.count, *slot.event)
+
+    def _now(self, name: str) -> Tensor:
+        """The value that is set by now, (models, *event)."""
+        slot = self.lds.slots[name]
+        value = slot.value().mean(-len(slot.event) - 1) if slot.varies else slot.value()
+        return value.detach().double().expand(*self.models, *slot.event).reshape(self.count, *slot.event)
+
+    def _write(self, name: str, values: Sequence[Tensor]) -> None:
+        slot = self.lds.slots[name]
+        slot.set_(torch.stack(list(values)).reshape(*self.models, *slot.event))
+
+    def _centre(self) -> Tensor:
+        """d where it is held, NaN where the level is wanted from the data."""
+        slot = self.lds.slots["d"]
+        held = self._read("d")
+        if "d" in self.unset:
+            free = slot.pattern.free.to(held.device)
+            held = torch.where(free, torch.full_like(held, torch.nan), held)
+        return held.reshape(*self.models, *slot.event)
+
+    # ------------------------------------------------------------------ the course of it
+
+    def run(self) -> None:
+        """Tries every realisation with every share of noise; keeps the likeliest."""
+        names = [n for n in self.unset if self.lds.slots[n].n_free]
+        best: dict[str, Tensor] = {}
+        highest = torch.full((self.count,), -math.inf, dtype=torch.float64)
+        for found in self._realisations():
+            self._coefficients(found)
+            grid = _WITH if found[0] is not None else _WITHOUT
+            for q_share, r_share in grid if self.unset & {"Q", "R"} else grid[:1]:
+                self._noise(found, q_share, r_share)
+                value = self._likelihood()
+                better = value > highest
+                for name in names:
+                    theta = self.lds.slots[name].theta.detach()
+                    pick = better.view(*self.models, 1).to(theta.device)
+                    best[name] = torch.where(pick, theta, best.get(name, theta))
+                highest = torch.where(better, value, highest)
+        for name, theta in best.items():
+            self.lds.slots[name].theta.copy_(theta)
+
+    def _realisations(self) -> Iterator[list[Realisation | None]]:
+        """Proposals for every model; None stands for A and C as they are known."""
+        if not self.unset & {"A", "C"}:
+            yield [None] * self.count
+            return
+        found = [self._identified(i, table) for i, table in enumerate(self.tables)]
+        rest = [self._principal(i, table) for i, table in enumerate(self.tables)]
+        if any(f is not None for f in found):
+            yield [r if f is None else f for f, r in zip(found, rest, strict=True)]
+        yield list(rest)
+
+    def _wanted(self, name: str) -> bool:
+        """Whether every entry is wanted, none tied."""
+        return name in self.unset and self.lds.slots[name].pattern.plain
+
+    def _identified(self, i: int, table: Table) -> Realisation | None:
+        if not self._wanted("A"):
+            return None
+        if self._wanted("C"):
+            found = subspace(table, self.lds.latent_dim)
+            q = None if "Q" in self.unset else self._read("Q")[i]
+            if found is None or q is None:
+                return found
+            return found.driven_by(q) if _definite(q) else None
+        if "C" in self.unset or "Q" not in self.unset:
+            return None
+        found = subspace(table, self.lds.latent_dim)
+        c = self._read("C")[i] / table.spread[:, None]
+        return None if found is None else found.seen_through(c)
+
+    def _principal(self, i: int, table: Table) -> Realisation:
+        n = self.lds.latent_dim
+        variance = torch.ones(n, dtype=torch.float64, device=table.y.device)
+        if "C" not in self.unset:
+            c = self._read("C")[i] / table.spread[:, None]
+            variance = 1 / reach(torch.zeros_like(c[:, :0].mT @ c[:, :0]), c).square()
+        elif "Q" not in self.unset:
+            q = self._read("Q")[i].diagonal()
+            variance = torch.where(q > 0, q, torch.ones_like(q))
+        return principal(table, n, variance, self.generator)
+
+    def _coefficients(self, found: Sequence[Realisation | None]) -> None:
+        """A, C, then B, b, D, d, then the first state, each read back as its slot keeps it."""
+        pairs = list(zip(found, self.tables, strict=True))
+        if "A" in self.unset:
+            self._write("A", [r.a for r, _ in pairs if r is not None])
+        if "C" in self.unset:
+            self._write("C", [r.c * t.spread[:, None] for r, t in pairs if r is not None])
+        self.a, c = self._now("A"), self._now("C")
+        self.c = [c[i] / t.spread[:, None] for i, t in enumerate(self.tables)]
+        moves, reads = self._responses()
+        for name, values in (("B", moves), ("D", reads)):
+            if name in self.unset:
+                parts = [v[:, :-1] / t.input_spread for v, t in zip(values, self.tables, strict=True)]
+                scale = [t.spread[:, None] if name == "D" else 1.0 for t in self.tables]
+                self._write(name, [v * s for v, s in zip(parts, scale, strict=True)])
+        if "b" in self.unset:
+            self._write("b", [v[:, -1] for v in moves])
+        if "d" in self.unset:
+            pairs_ = zip(reads, self.tables, strict=True)
+            self._write("d", [t.level + t.spread * v[:, -1] for v, t in pairs_])
+        if "initial_mean" in self.unset:
+            each = zip(self.tables, self.a, self.c, moves, reads, strict=True)
+            self._write("initial_mean", [first_state(*parts) for parts in each])
+
+    def _responses(self) -> tuple[list[Tensor], list[Tensor]]:
+        """[B b] and [D d] of every model, in scaled units."""
+        moves, reads = [], []
+        big_b, b, big_d, d = (self._read(n) for n in ("B", "b", "D", "d"))
+        for i, t in enumerate(self.tables):
+            level = d[i] - t.level
+            move = Known(
+                torch.cat([big_b[i] * t.input_spread, b[i][:, None]], -1), self._free("B", "b", t)
+            )
+            read = Known(
+                torch.cat([big_d[i] * t.input_spread, level[:, None]], -1) / t.spread[:, None],
+                self._free("D", "d", t),
+            )
+            for known in (move, read):
+                known.value[known.free] = 0.0
+            simple = t.p == 0 and "b" not in self.unset
+            pair = (move.value, read.value) if simple else respond(t, self.a[i], self.c[i], move, read)
+            moves.append(pair[0])
+            reads.append(pair[1])
+        return moves, reads
+
+    def _free(self, matrix: str, vector: str, table: Table) -> Tensor:
+        parts = []
+        for name in (matrix, vector):
+            free = self.lds.slots[name].pattern.free.to(table.y.device)
+            free = free if name in self.unset else torch.zeros_like(free)
+            parts.append(free if free.dim() == 2 else free[:, None])
+        return torch.cat(parts, -1)
+
+    def _noise(self, found: Sequence[Realisation | None], q_share: float, r_share: float) -> None:
+        """Q, R and the first state's covariance for one share of the grid."""
+        q, r, p = [], [], []
+        for i, (one, t) in enumerate(zip(found, self.tables, strict=True)):
+            unit = 1 / reach(self.a[i], self.c[i])
+            own = (1 - self.a[i].diagonal().square()).clamp(0.05, 1.0)
+            floor = torch.diag(1e-3 * unit.square())
+            q.append(q_share * (torch.diag(own * unit.square()) if one is None else one.q + floor))
+            noise = torch.eye(t.m, dtype=unit.dtype, device=unit.device) if one is None else one.r
+            noise = noise + 1e-4 * torch.eye(t.m, dtype=unit.dtype, device=unit.device)
+            r.append(r_share * noise * t.spread[:, None] * t.spread)
+            p.append(torch.diag(unit.square()))
+        for name, values in (("Q", q), ("R", r), ("initial_cov", p)):
+            if name in self.unset:
+                self._write(name, values)
+
+    def _likelihood(self) -> Tensor:
+        """Of each model (models,), over the first rows; A shrinks until there is one."""
+        slot = self.lds.slots["A"]
+        theta = slot.theta.detach().clone() if "A" in self.unset and slot.n_free else None
+        for shrink in _SHRINK:
+            if theta is not None:
+                slot.theta.copy_(shrink * theta)
+            try:
+                value = Kalman().log_likelihood(self.lds, self.short, self.generator).double()
+            except (InputError, NumericalError):  # not stationary, or it overflows
+                if theta is None:
+                    break
+                continue
+            batch = torch.broadcast_shapes(value.shape, self.models)
+            total = value.expand(batch).sum_to_size(self.models) if self.models else value.sum()
+            return torch.nan_to_num(total.reshape(-1).cpu(), nan=-math.inf)
+        return torch.full((self.count,), -torch.finfo(torch.float64).max, dtype=torch.float64)
+
+
+def _definite(q: Tensor) -> bool:
+    return bool(torch.linalg.cholesky_ex(q).info == 0)
+

@@ -1,0 +1,474 @@
+"""The particle step: right for every model, whatever the memory reads and whatever is missing.
+
+Sampled numbers are compared with exact ones. Each such comparison is a z-score of independent
+runs and allows |z| < 5: a right filter fails one with probability 6e-7, all of them here together
+with less than 1e-4; seeds are fixed, so that what passes once passes always.
+"""
+
+import math
+
+import pytest
+import torch
+from contract import oracle
+from contract.tiny import (
+    F64,
+    MODELS,
+    READ_Y,
+    Defaults,
+    Plain,
+    Recurrent,
+    gaussian,
+    inputs,
+    normal,
+    ragged_case,
+    values,
+)
+from torch import nn
+from torch.testing import assert_close
+
+from statespace.errors import InputError, MethodError, NumericalError
+from statespace.inference import ParticleFilter
+from statespace.interface import Guide, Method, Real, StateSpaceModel
+from statespace.shapes import join, leaves
+
+RUNS = 400
+
+
+def linear(name):
+    """The model, with a linear memory where it has one, so that exact answers exist."""
+    return MODELS[name](linear=True) if name in READ_Y else MODELS[name]()
+
+
+def exact(name, model, y, u, lengths):
+    with torch.no_grad():
+        each = [
+            oracle.log_p(name, model, *pair) for pair in zip(y, u, lengths.tolist(), strict=True)
+        ]
+    return torch.stack(each)
+
+
+def z_scores(model, y, u, lengths, truth, method, seed=0):
+    """Of the mean of p-hat(y) / p(y) over independent runs, for each series."""
+    many = [x.expand(RUNS, *x.shape) for x in (y, u, lengths)]
+    with torch.no_grad():
+        found = model.log_likelihood(many[0], many[1], lengths=many[2], method=method, seed=seed)
+    ratio = (found - truth).exp()
+    return (ratio.mean(0) - 1) / (ratio.std(0) / math.sqrt(RUNS))
+
+
+METHODS = {
+    "never": ParticleFilter(100, threshold=0.0),
+    "adaptive": ParticleFilter(100),
+    "always": ParticleFilter(100, threshold=1.0, resampling="multinomial"),
+    "residual": ParticleFilter(100, threshold=0.8, resampling="residual"),
+    "stratified": ParticleFilter(100, threshold=0.8, resampling="stratified"),
+}
+
+
+@pytest.mark.parametrize("how", METHODS)
+@pytest.mark.parametrize("name", MODELS)
+def test_the_likelihood_is_unbiased(name, how):
+    """E[p-hat(y)] = p(y), ragged, with inputs, partial rows, and a missing y that feeds."""
+    model = linear(name)
+    y, u, lengths = ragged_case(model)
+    truth = exact(name, model, y, u, lengths)
+    assert float(z_scores(model, y, u, lengths, truth, METHODS[how]).abs().max()) < 5
+
+
+@pytest.mark.parametrize("name", ["discrete", "recurrent", "global"])
+def test_a_look_ahead_keeps_it_unbiased(name):
+    """The auxiliary filter selects by what a particle promises, and weighs that off again."""
+    model = linear(name)
+    y, u, lengths = ragged_case(model)
+    truth = exact(name, model, y, u, lengths)
+    method = ParticleFilter(100, "auxiliary")
+    assert float(z_scores(model, y, u, lengths, truth, method).abs().max()) < 5
+
+
+class Causal(Guide):
+    """Shifts a broad proposal towards y_t; where y_t is missing it is the prior."""
+
+    causal = True
+
+    def __init__(self, m, n):
+        super().__init__()
+        self.toward = values(n, 2 * m, seed=71)
+
+    def encode(self, data, h):
+        return join(data.values, data.observed.to(F64))
+
+    def forward(self, z, e, ctx, prior):
+        return normal(prior.mean + 0.3 * e @ self.toward.mT, 1.5 * prior.stddev)
+
+
+class Acausal(Causal):
+    causal = False
+
+
+class Optimal(Method):
+    """p(z_t | z_{t-1}, y_t) of the plain model, complete rows."""
+
+    serves = Plain
+
+    def kind(self, model, data):
+        return "exact"
+
+    def log_likelihood(self, model, data, generator, state=None):
+        raise NotImplementedError
+
+    smooth = log_likelihood
+
+    def propose(self, model, z, ctx, row, prior):
+        q, r = model.root_q @ model.root_q.mT, model.root_r @ model.root_r.mT
+        c = model.C * row.observed[..., None]
+        s = c @ q @ c.mT + torch.where(
+            row.observed[..., None] & row.observed[..., None, :], r, torch.eye(2, dtype=F64)
+        )
+        gain = torch.linalg.solve(s, c @ q).mT
+        gap = torch.where(row.observed, row.y - prior.mean @ model.C.mT - ctx.u @ model.D.mT, 0.0)
+        mean = prior.mean + (gain @ gap[..., None])[..., 0]
+        return gaussian(mean, torch.linalg.cholesky(q - gain @ c @ q))
+
+
+@pytest.mark.parametrize("name", ["plain", "recurrent", "global"])
+def test_a_causal_guide_keeps_it_unbiased(name):
+    """A guide moves the proposal, not the answer."""
+    model = linear(name)
+    y, u, lengths = ragged_case(model)
+    truth = exact(name, model, y, u, lengths)
+    with torch.no_grad():
+        method = ParticleFilter(100, Causal(model.obs_dim, model.latent.size))
+        assert float(z_scores(model, y, u, lengths, truth, method).abs().max()) < 5
+
+
+def test_a_method_that_proposes_keeps_it_unbiased_and_helps():
+    """The locally optimal proposal gives the same mean and less variance."""
+    model = Plain()
+    y, u, lengths = ragged_case(model)
+    truth = exact("plain", model, y, u, lengths)
+    best, plain = ParticleFilter(100, Optimal()), ParticleFilter(100)
+    assert float(z_scores(model, y, u, lengths, truth, best).abs().max()) < 5
+    many, more = y.expand(RUNS, 3, 5, 2), u.expand(RUNS, 3, 5, 1)
+    spread = [
+        model.log_likelihood(many, more, method=m, seed=1).std(0).mean() for m in (best, plain)
+    ]
+    assert float(spread[0].detach()) < 0.7 * float(spread[1].detach())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_gradient_is_the_score(name):
+    """The mean gradient of 25 runs of 800 particles is d log p(y), missing y and all.
+
+    Allowed: 5 standard errors and 0.05 for the bias, which is of order 1 / 800.
+    """
+    model = linear(name)
+    y, u, lengths = ragged_case(model)
+    named = list(model.named_parameters())
+    truth = sum(oracle.log_p(name, model, y[i], u[i], int(lengths[i])) for i in range(3))
+    truth = torch.autograd.grad(truth, [p for _, p in named], allow_unused=True)
+    method = ParticleFilter(800, threshold=0.7)
+    runs = []
+    for seed in range(25):
+        found = model.log_likelihood(y, u, lengths=lengths, method=method, seed=seed).sum()
+        runs.append(torch.autograd.grad(found, [p for _, p in named], allow_unused=True))
+    for i, (word, _) in enumerate(named):
+        if truth[i] is None:
+            continue
+        wanted = truth[i].tril() if word.startswith("root") else truth[i]
+        each = torch.stack([run[i] for run in runs])
+        gap = (each.mean(0) - wanted).abs()
+        assert bool((gap < 0.05 + 5 * each.std(0) / math.sqrt(25)).all()), (word, gap)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_gradient_is_finite(name):
+    """Through padding, NaN and resampling."""
+    model = MODELS[name]()
+    y, u, lengths = ragged_case(model)
+    model.log_likelihood(y, u, lengths=lengths, method=ParticleFilter(20), seed=0).sum().backward()
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    assert grads
+    assert all(bool(torch.isfinite(g).all()) for g in grads)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_one_seed_gives_one_answer(name):
+    """Same seed, same numbers; another seed, others; torch's own generator is not touched."""
+    model = MODELS[name]()
+    y, u, lengths = ragged_case(model)
+    before = torch.get_rng_state()
+    one, two, other = (
+        model.filter(y, u, lengths=lengths, seed=seed).log_likelihood for seed in (5, 5, 6)
+    )
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_step_by_step_is_all_at_once(name):
+    """start and step give the numbers of filter, to the bit, and the same state."""
+    model = MODELS[name]()
+    y, u, _ = ragged_case(model)
+    whole = model.filter(y, u, seed=4)
+    state = model.start((3,), seed=4)
+    increments = []
+    for t in range(5):
+        old = [x.clone() for x in leaves(state)]
+        state, info = model.step(state, y[:, t], u[:, t])
+        again, _ = model.step(state, None, u[:, t])  # a future that is tried and thrown away
+        assert again.t == t + 2
+        assert len(old) > 0
+        increments.append(info.increment)
+    assert torch.equal(torch.stack(increments, -1), whole.increments)
+    assert state.t == whole.state.t == 5
+    for a, b in zip(leaves(state), leaves(whole.state), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_whole_is_first_part_then_the_rest(name):
+    """filter continues from state=, to the bit; log_likelihood adds up."""
+    model = MODELS[name]()
+    y, u, _ = ragged_case(model)
+    whole = model.filter(y, u, seed=4)
+    first = model.filter(y[:, :3], u[:, :3], seed=4)
+    rest = model.filter(y[:, 3:], u[:, 3:], state=first.state)
+    assert torch.equal(torch.cat([first.increments, rest.increments], -1), whole.increments)
+    with torch.no_grad():
+        later = model.log_likelihood(y[:, 3:], u[:, 3:], state=first.state)
+    assert_close(first.log_likelihood + later, whole.log_likelihood)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_padding_draws_no_random_numbers(name):
+    """Rows beyond every end change nothing, the state's random numbers included."""
+    model = MODELS[name]()
+    y, u, _ = ragged_case(model)
+    plain = model.filter(y, u, seed=4)
+    more = torch.full((3, 2, y.shape[-1]), 1e300, dtype=F64)
+    padded = model.filter(
+        torch.cat([y, more], 1),
+        torch.cat([u, torch.zeros(3, 2, 1, dtype=F64)], 1),
+        lengths=torch.tensor([5, 5, 5]),
+        seed=4,
+    )
+    assert torch.equal(padded.log_likelihood, plain.log_likelihood)
+    assert torch.equal(padded.state.generator.get_state(), plain.state.generator.get_state())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_series_that_ended_stands_still(name):
+    """In a ragged batch the state of a short series is the one at its own end."""
+    model = MODELS[name]()
+    y, u, lengths = ragged_case(model)
+    found = model.filter(y, u, lengths=lengths, seed=4)
+    cut = model.filter(y[:, :3], u[:, :3], seed=4)  # the third series ends here
+    kept, there = found.state.belief, cut.state.belief
+    assert torch.equal(kept.log_weights[:, 2], there.log_weights[:, 2])
+    assert torch.equal(kept.mean[2], there.mean[2])
+    assert bool(torch.isnan(found.increments[2, 3:]).all())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_forecast_is_filtering_unobserved_rows(name):
+    """The same state moments within 5 standard errors of 4000 particles, three rows ahead.
+
+    For horizon 1 they are the same to rounding: the same draws, the same weights.
+    """
+    model = MODELS[name]()
+    y, u, _ = ragged_case(model)
+    ahead = inputs(3, 3, seed=9)
+    method = ParticleFilter(4000, threshold=0.0)
+    state = model.filter(y, u, seed=4, method=method).state
+    blank = torch.full((3, 3, model.obs_dim), torch.nan, dtype=F64)
+    walked = model.filter(blank, ahead, state=state)
+    fc = model.forecast(horizon=3, inputs=ahead, state=state)
+    one = model.forecast(horizon=1, inputs=ahead[:, :1], state=state)
+    size = 1 / (2 * walked.state.belief.log_weights).logsumexp(0).exp()  # effective
+    error = (1 / size).sqrt()[:, None, None]
+    if fc.z_mean is not None:
+        scale = walked.cov.diagonal(dim1=-2, dim2=-1).sqrt()
+        assert bool(((fc.z_mean - walked.mean).abs() < 5 * math.sqrt(2) * error * scale).all())
+        assert_close(one.z_mean[:, 0], walked.mean[:, 0])
+    if fc.z_probs is not None:
+        assert bool(((fc.z_probs - walked.probs).abs() < 5 * math.sqrt(0.5) * error).all())
+    y_scale = walked.y_cov.diagonal(dim1=-2, dim2=-1).sqrt()
+    assert bool(((fc.mean - walked.y_mean).abs() < 5 * math.sqrt(2) * error * y_scale).all())
+    assert_close(one.mean[:, 0], walked.y_mean[:, 0])
+    assert walked.increments.abs().max() < 1e-12
+    assert fc.samples.shape == (4000, 3, 3, model.obs_dim)
+
+
+def test_forecast_from_y_and_from_its_state():
+    """Both go on from the same particles; num_samples says how many run on."""
+    model = Recurrent()
+    y, u, _ = ragged_case(model)
+    future = inputs(3, 2, seed=9)
+    from_y = model.forecast(y, horizon=2, inputs=torch.cat([u, future], 1), seed=4)
+    state = model.filter(y, u, seed=4).state
+    from_state = model.forecast(horizon=2, inputs=future, state=state)
+    assert_close(from_y.mean, from_state.mean)
+    fewer = model.forecast(horizon=2, inputs=future, state=state, num_samples=7)
+    assert fewer.samples.shape[0] == 7
+    assert from_y.kind == "estimate"
+    with pytest.raises(InputError, match="horizon"):
+        model.forecast(y, horizon=0, inputs=u)
+
+
+def test_what_may_follow_a_state():
+    """sample(state=) starts from its belief: the mean of many draws is the forecast's."""
+    model = Recurrent()
+    y, u, _ = ragged_case(model)
+    future = inputs(3, 2, seed=9)
+    state = model.filter(y, u, seed=4, method=ParticleFilter(2000)).state
+    draws = model.sample(2, 5000, future, state=state, seed=1)
+    fc = model.forecast(horizon=2, inputs=future, state=state)
+    assert draws.y.shape == (5000, 3, 2, 2)
+    error = 5 * fc.stddev * math.sqrt(1 / 5000 + 1 / 500)
+    assert bool(((draws.y.mean(0) - fc.mean).abs() < error).all())
+
+
+class Tokens(Defaults, StateSpaceModel):
+    """No latent state: y_t hangs on what the memory has read."""
+
+    reads = frozenset({"y", "u"})
+
+    def __init__(self):
+        super().__init__()
+        self.latent, self.obs_dim, self.input_dim = Real(0), 2, 1
+        self.path = Recurrent().path
+        self.read_in = values(4, 3, seed=81)
+        self.out = values(2, 2, seed=82)
+
+    def feed(self, z, y, ctx):
+        return join(y, ctx.u) @ self.read_in.mT
+
+    def initial(self, ctx):
+        return normal(ctx.h[..., :0], ctx.h[..., :0])
+
+    def transition(self, z, ctx):
+        return self.initial(ctx)
+
+    def emission(self, z, ctx):
+        return normal(ctx.h @ self.out.mT, torch.full((2,), 0.5, dtype=F64))
+
+
+def test_without_latent_state_the_answer_is_exact():
+    """Teacher forcing: the likelihood is the joint, its kind says so, and a gap changes it."""
+    model = Tokens()
+    u = inputs(3, 5)
+    y = model.sample(5, inputs=u, seed=0).y
+    score = model.score(y, u, method=ParticleFilter(1))
+    assert score.kind == "exact"
+    assert math.isnan(score.stderr)
+    with torch.no_grad():
+        joint = model.log_joint(torch.zeros(3, 5, 0, dtype=F64), y, u)
+        assert_close(model.log_likelihood(y, u, method=ParticleFilter(1)), joint)
+    holes = y.clone()
+    holes[1, 2] = torch.nan
+    assert model.score(holes, u, seed=0).kind == "estimate"
+
+
+def test_score_says_what_it_is():
+    """A mean of independent runs with its standard error, in the units of the data."""
+    model = Plain()
+    y, u, lengths = ragged_case(model)
+    method = ParticleFilter(500)
+    score = model.score(y, u, lengths=lengths, method=method, seed=3)
+    truth = float(exact("plain", model, y, u, lengths).sum())
+    assert score.kind == "estimate"
+    assert score.num_samples == 500
+    assert score.seed == 3
+    assert score.n_steps == 11
+    assert score.n_values == 21
+    assert abs(score.value - truth) < 8 * score.stderr + 0.05
+    assert model.score(y, u, lengths=lengths, method=method, seed=3).value == score.value
+
+
+def test_a_series_that_cannot_be_is_minus_infinity_and_poisons_nobody():
+    """All weights zero: -inf for that series, the usual number for the others."""
+
+    class Fenced(Plain):
+        def emission(self, z, ctx):
+            low = torch.full((*z.shape[:-1], 2), -1e3, dtype=F64)
+            return torch.distributions.Independent(
+                torch.distributions.Uniform(low, -low, validate_args=False), 1
+            )
+
+    model = Fenced()
+    y, u, _ = ragged_case(model, missing=False)
+    y = y.clone()
+    y[1, 2] = 1e4
+    found = model.filter(y, u, seed=0)
+    assert found.log_likelihood.isinf().tolist() == [False, True, False]
+    assert bool(torch.isfinite(found.mean).all())
+
+
+def test_nan_weights_name_the_series_and_the_step():
+    """A density that gives NaN is an error, not an answer."""
+
+    class Broken(Plain):
+        def emission(self, z, ctx):
+            bad = torch.tensor([1.0, torch.nan, 1.0])[:, None]
+            scale = bad if int(ctx.t) == 2 else torch.ones(3, 1)
+            return normal(z, scale.to(F64).expand(z.shape))
+
+    model = Broken()
+    y, u, _ = ragged_case(Plain(), missing=False)
+    with pytest.raises(NumericalError, match="series 1, row 2"):
+        model.filter(y, u, seed=0)
+
+
+def test_refusals():
+    """A filter never looks ahead; what cannot propose says so; settings are checked."""
+    model = Plain()
+    y, u, _ = ragged_case(model)
+    with pytest.raises(MethodError, match="never looks ahead"):
+        model.filter(y, u, method=ParticleFilter(10, Acausal(2, 2)))
+    with pytest.raises(MethodError, match="never looks ahead"):
+        model.start((3,), method=ParticleFilter(10, Acausal(2, 2)))
+    with pytest.raises(MethodError, match="proposes no states"):
+        model.filter(y, u, method=ParticleFilter(10, ParticleFilter(10)))
+    switch = MODELS["switch"]()
+    with pytest.raises(MethodError, match="vector or finite"):
+        switch.filter(
+            switch.sample(4, inputs=u[:, :4], seed=0).y,
+            u[:, :4],
+            method=ParticleFilter(10, "auxiliary"),
+        )
+    for wrong, word in (
+        ({"num_particles": 0}, "num_particles"),
+        ({"resampling": "random"}, "resampling"),
+        ({"threshold": 1.5}, "threshold"),
+        ({"smoother": "rts"}, "smoother"),
+        ({"proposal": "optimal"}, "proposal"),
+    ):
+        with pytest.raises(InputError, match=word):
+            ParticleFilter(**wrong)
+
+
+def test_one_row_by_itself_may_be_guided():
+    """A causal guide proposes online too, encoding the row that arrives."""
+    model = Plain()
+    y, u, _ = ragged_case(model)
+    method = ParticleFilter(50, Causal(2, 2))
+    whole = model.filter(y, u, method=method, seed=4)
+    state = model.start((3,), method=method, seed=4)
+    total = 0.0
+    for t in range(5):
+        state, info = model.step(state, y[:, t], u[:, t])
+        total = total + info.increment
+    assert_close(total, whole.log_likelihood)
+
+
+def test_parameters_do_not_move():
+    """Asking changes nothing in the model."""
+    model = Recurrent()
+    y, u, _ = ragged_case(model)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    model.filter(y, u)
+    model.smooth(y, u)
+    model.score(y, u)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert isinstance(model.path.W, nn.Parameter)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from statespace import datasets, diagnostics, errors, plot
     from statespace.check import check_model, citation
-    from statespace.compare import compare
+    from statespace.comparison import compare
     from statespace.inference import Kalman, ParticleFilter
     from statespace.interface import StateSpaceModel
     from statespace.learning import EM, Gradient
@@ -56,7 +56,7 @@ __all__ = [
 
 _NAMES = {  # where each name lives; imported when it is first asked for
     "check": ("check_model", "citation"),
-    "compare": ("compare",),
+    "comparison": ("compare",),
     "inference": ("Kalman", "ParticleFilter"),
     "interface": ("StateSpaceModel",),
     "learning": ("EM", "Gradient"),
@@ -74,7 +74,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"statespace.{name}")
     if name in _HOME:
         value = getattr(import_module(f"statespace.{_HOME[name]}"), name)
-        globals()[name] = value  # `compare` the function, not the module of that name
+        globals()[name] = value
         return value
     raise AttributeError(f"module 'statespace' has no attribute {name!r}")
 

@@ -25,7 +25,7 @@ FLOORS = {
     4: {"interface", "results", "sequences"},
     5: {"inference", "learning", "diagnostics", "nn"},
     6: {"models"},
-    7: {"compare", "storage", "check", "citation"},
+    7: {"comparison", "storage", "check", "citation"},
 }
 BESIDE = {"datasets", "plot", "pyro", "cli"}  # use public names only; the house does not use them
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -33,7 +33,7 @@ __all__ = ["EM"]
 _ROUNDING = 1e-10  # of the objective: a fall below that is none
 _HALVINGS = 20
 _POLISH = 500  # steps
-_HANDOVER = 1e-4  # nats per observed value: where polish gains more by a step than EM
+_HANDOVER = 1e-3  # nats per observed value: where polish gains more by a step than EM
 _CLIMB = 10  # quasi-Newton steps where there is no M-step
 
 
@@ -126,8 +126,8 @@ class EM(Learner):
         own = any(len(slot.batch_shape) for _, slot in slots_of(model))
         check_observed(data, per_series=own)
         notes = degenerate(data, per_series=own)
-        with started(model, data, generator) as held:
-            objective = Objective(model, method, data, generator)
+        with started(model, data, generator) as (held, modes):
+            objective = Objective(model, method, data, generator, modes)
             first, runs, ends = objective.read(), [], []
             most = (self.restarts + 1) * (self.max_iter + _POLISH * self.polish)
             with reporting(progress, most, "EM") as report:
@@ -307,7 +307,7 @@ def _words(
     if _prior(objective.model) != 0.0:
         words.append("what climbs is the log posterior")
     if held:
-        words.append(f"held at its start, since the data cannot tell it: {', '.join(held)}")
+        words.append(f"not learned, since so few series cannot tell: {', '.join(held)}")
     words += notes
     if validation is not None:
         held_out = Objective(objective.model, objective.method, validation, objective.origin)

@@ -174,8 +174,8 @@ class Gradient(Learner):
         self._check_batches(data, own)
         notes = degenerate(data, per_series=own)
         warnings = tuple(f"{note[0].upper()}{note[1:]}" for note in notes)
-        with started(model, data, generator) as held:
-            objective = Objective(model, method, data, generator)
+        with started(model, data, generator) as (held, modes):
+            objective = Objective(model, method, data, generator, modes)
             first, runs, ends = objective.read(), [], []
             with reporting(progress, (self.restarts + 1) * self.steps, "Gradient") as report:
                 for k in range(self.restarts + 1):
@@ -189,7 +189,7 @@ class Gradient(Learner):
             with torch.no_grad():
                 prior = float(log_prior(model))
         if held:
-            notes = [f"held at its start, since the data cannot tell it: {', '.join(held)}", *notes]
+            notes = [f"not learned, since so few series cannot tell: {', '.join(held)}", *notes]
         kind = method.kind(model, data)
         return FitResult(
             model=model,

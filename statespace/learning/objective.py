@@ -7,9 +7,10 @@ named parameters live. Everything that is learned is laid side by side in float6
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -21,7 +22,7 @@ from statespace.learning.scales import own_sizes
 from statespace.parameters import Slot
 from statespace.sequences import Sequences
 
-__all__ = ["Objective", "log_prior", "perturbed", "slots_of", "started"]
+__all__ = ["Objective", "fits_as", "log_prior", "perturbed", "slots_of", "started"]
 
 
 def slots_of(model: nn.Module) -> list[tuple[str, Slot]]:
@@ -42,8 +43,15 @@ class Objective:
     compared.
     """
 
-    def __init__(self, model: Any, method: Any, data: Sequences, generator: Generator) -> None:
-        self.model, self.method, self.data = model, method, data
+    def __init__(
+        self,
+        model: Any,
+        method: Any,
+        data: Sequences,
+        generator: Generator,
+        modes: Sequence[Mode] = (),
+    ) -> None:
+        self.model, self.method, self.data, self.modes = model, method, data, modes
         self.origin = clone(generator)  # of the random numbers
         self.parameters = [p for p in model.parameters() if p.requires_grad]
 
@@ -124,20 +132,53 @@ def perturbed(objective: Objective, first: Tensor, generator: Generator) -> Tens
     return first
 
 
+Mode = Callable[[bool], AbstractContextManager[None]]
+
+_MODES: ContextVar[list[Mode] | None] = ContextVar("modes of the fit that is beginning", default=None)
+
+
+def fits_as(mode: Mode) -> None:
+    """For `start_values` of a model: be inside `mode(True)` until this fit ends, and inside
+    `mode(False)` whenever its likelihood is looked at again (standard errors).
+
+    Args:
+        mode: Makes a context; its argument says whether the model keeps what was found at its
+            end. Outside a fit nothing happens.
+    """
+    modes = _MODES.get()
+    if modes is not None:
+        modes.append(mode)
+
+
 @contextmanager
-def started(model: Any, data: Sequences, generator: Generator) -> Iterator[list[str]]:
-    """Gives a model its start values, and yields the names of what is held during this fit.
+def started(model: Any, data: Sequences, generator: Generator) -> Iterator[Started]:
+    """Gives a model its start values, and says what is not learned in this fit.
 
     Where the data cannot tell a parameter at all, `start_values` takes `requires_grad` from it;
     it is given back afterwards.
     """
     asked = {id(p) for p in model.parameters() if not p.requires_grad}
-    if isinstance(model, Maximisable):
-        model.start_values(data, generator)
+    modes: list[Mode] = []
+    token = _MODES.set(modes)
+    try:
+        if isinstance(model, Maximisable):
+            model.start_values(data, generator)
+    finally:
+        _MODES.reset(token)
     held = [p for p in model.parameters() if not p.requires_grad and id(p) not in asked]
     names = [slot.name for _, slot in slots_of(model) if any(slot.theta is p for p in held)]
     try:
-        yield names
+        with ExitStack() as stack:
+            for mode in modes:
+                stack.enter_context(mode(True))
+            yield Started(names, modes)
     finally:
         for p in held:
             p.requires_grad_(True)
+
+
+class Started(NamedTuple):
+    """What a beginning fit is told: names of what it does not learn, and the model's modes."""
+
+    held: list[str]
+    modes: list[Mode]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -56,13 +57,14 @@ def standard_errors(objective: Objective, x: Tensor) -> Errors:
     now = objective.read()
     if now.shape != x.shape:
         return _all_nan(objective, "the model was changed since the fit")
-    try:
+    with ExitStack() as stack:
+        stack.callback(objective.write, now)
+        for mode in objective.modes:
+            stack.enter_context(mode(False))
         objective.write(x)
         if x.numel() > MOST:
             return _all_nan(objective, f"{x.numel()} parameters are more than {MOST}")
         return _errors(objective, x)
-    finally:
-        objective.write(now)
 
 
 def _errors(objective: Objective, x: Tensor) -> Errors:

@@ -157,16 +157,16 @@ def test_a_method_that_proposes_keeps_it_unbiased_and_helps():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_gradient_is_the_score(name):
-    """The mean gradient of 25 runs of 800 particles is d log p(y), missing y and all.
+    """The mean gradient of 25 runs of 400 particles is d log p(y), missing y and all.
 
-    Allowed: 5 standard errors and 0.05 for the bias, which is of order 1 / 800.
+    Allowed: 5 standard errors and 0.1 for the bias, which is of order 1 / 400.
     """
     model = linear(name)
     y, u, lengths = ragged_case(model)
     named = list(model.named_parameters())
     truth = sum(oracle.log_p(name, model, y[i], u[i], int(lengths[i])) for i in range(3))
     truth = torch.autograd.grad(truth, [p for _, p in named], allow_unused=True)
-    method = ParticleFilter(800, threshold=0.7)
+    method = ParticleFilter(400, threshold=0.7)
     runs = []
     for seed in range(25):
         found = model.log_likelihood(y, u, lengths=lengths, method=method, seed=seed).sum()
@@ -177,7 +177,7 @@ def test_the_gradient_is_the_score(name):
         wanted = truth[i].tril() if word.startswith("root") else truth[i]
         each = torch.stack([run[i] for run in runs])
         gap = (each.mean(0) - wanted).abs()
-        assert bool((gap < 0.05 + 5 * each.std(0) / math.sqrt(25)).all()), (word, gap)
+        assert bool((gap < 0.1 + 5 * each.std(0) / math.sqrt(25)).all()), (word, gap)
 
 
 @pytest.mark.parametrize("name", MODELS)

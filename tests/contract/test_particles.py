@@ -155,7 +155,7 @@ def test_rows_that_sum_to_one():
     assert check_stochastic(p, "P") is p
     with pytest.raises(InputError, match="`P`: expected rows that sum to one"):
         check_stochastic(2 * p, "P")
-    with pytest.raises(InputError, match="`P`: expected probabilities, received -0.1"):
+    with pytest.raises(InputError, match=r"`P`: expected probabilities, received -0\.1"):
         check_stochastic(p - torch.tensor([[0.0, 0.2, 0.0]], dtype=F64), "P")
     with pytest.raises(InputError, match="probabilities"):
         check_stochastic(p * torch.nan, "P")

@@ -12,6 +12,8 @@ import pytest
 import torch
 from cases import CASES, IDS, Case
 
+import statespace as ss
+
 WHOLE = [c for c in CASES if c.lengths is None]
 LONG = [c for c in WHOLE if c.T > 2]
 
@@ -75,6 +77,14 @@ def test_batched_is_looped(case: Case) -> None:
         known = torch.isfinite(one.cov.diagonal(dim1=-2, dim2=-1))
         same(s.mean[known], one.mean[known])
         same(s.cov, one.cov)
+
+
+def test_ragged_series_cannot_go_on_where_parameters_vary() -> None:
+    """Series that ended at different rows have no one next row of a Varying parameter."""
+    case = next(c for c in CASES if c.name == "varying, inputs, ragged")
+    model = case.make()
+    with pytest.raises(ss.errors.InputError, match="state"):
+        model.forecast(**{**case.data(), "inputs": torch.as_tensor(case.u)}, horizon=4)
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)

@@ -139,6 +139,15 @@ class TestComponents:
         model = LDS.regression(2)
         assert (model.latent_dim, model.input_dim, model.num_params) == (0, 2, 2)
 
+    def test_regression_alone_is_least_squares(self):
+        """Without any state, log p(y) is that of independent residuals."""
+        u = torch.randn(30, 2, dtype=F64, generator=torch.Generator().manual_seed(2))
+        y = torch.randn(30, 1, dtype=F64, generator=torch.Generator().manual_seed(3))
+        model = LDS.regression(2).replace(D=[[1.0, -2.0]], R=[[0.5]])
+        mean = u @ torch.tensor([[1.0], [-2.0]], dtype=F64)
+        want = torch.distributions.Normal(mean, 0.5**0.5).log_prob(y).sum()
+        assert torch.allclose(model.log_likelihood(y, u), want)
+
     def test_regression_on_columns(self):
         """Columns stand in C, coefficients in the state; constant, or walking."""
         x = torch.randn(9, 3, dtype=F64)

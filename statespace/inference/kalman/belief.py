@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -25,11 +25,13 @@ class KalmanBelief(Belief):
         x: (*batch, n, 1 + k), the mean and its columns; k = 0 once everything is resolved.
         s: (*batch, n, n).
         rows: (*batch, k + 1, k + 1), what is known of delta.
+        uneven: The series ended at different rows, so that no one row comes next.
     """
 
     x: Tensor
     s: Tensor
     rows: Tensor
+    uneven: bool = False
 
     @property
     def mean(self) -> Tensor:
@@ -52,20 +54,25 @@ class KalmanBelief(Belief):
         if bool((known.blind != 0).any()):
             return self
         if self.x.shape[-1] == 1:
-            return KalmanBelief(self.x, self.s, torch.zeros_like(self.rows))
+            return replace(self, rows=torch.zeros_like(self.rows))
         mean, _ = with_delta(self.x, self.s, known)
         wide = self.x[..., 1:] @ known.root
         lead = torch.broadcast_shapes(self.s.shape[:-2], wide.shape[:-2])
         both = torch.cat([v.expand(*lead, *v.shape[-2:]) for v in (self.s, wide)], -1)
-        return KalmanBelief(mean[..., None], lq(both), torch.zeros_like(self.rows[..., :1, :1]))
+        rows = torch.zeros_like(self.rows[..., :1, :1])
+        return KalmanBelief(mean[..., None], lq(both), rows, self.uneven)
 
     def where(self, active: Tensor, old: Belief) -> KalmanBelief:
         """This one where `active` (*batch,), the old one elsewhere."""
         if not isinstance(old, KalmanBelief) or old.x.shape[-1] != self.x.shape[-1]:
             raise TypeError("a Kalman belief stands still as one of the same number of columns")
         pick = active[..., None, None]
-        pairs = zip((self.x, self.s, self.rows), (old.x, old.s, old.rows), strict=True)
-        return KalmanBelief(*(torch.where(pick, a, b) for a, b in pairs))
+        return KalmanBelief(
+            torch.where(pick, self.x, old.x),
+            torch.where(pick, self.s, old.s),
+            torch.where(pick, self.rows, old.rows),
+            self.uneven,
+        )
 
     @classmethod
     def stack(cls, beliefs: Sequence[Belief]) -> Belief:

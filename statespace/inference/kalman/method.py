@@ -58,9 +58,11 @@ class Kalman(Filter):
         """The belief about z_1 before any data."""
         none = torch.zeros(*batch_shape, 1, model.input_dim, **like(model))
         begin = start(system_of(model, none, 0).detach())
-        belief = KalmanBelief(
-            *(v.expand(*batch_shape, *v.shape[-2:]) for v in (begin.x, begin.s, begin.rows))
-        )
+
+        def wide(v: Tensor) -> Tensor:
+            return v.expand(*batch_shape, *v.shape[-2:])
+
+        belief = KalmanBelief(wide(begin.x), wide(begin.s), wide(begin.rows))
         return State(0, belief, (), none[..., 0, :0], generator)
 
     def step(self, model: Any, state: State, row: Row) -> tuple[State, Info]:
@@ -95,7 +97,10 @@ class Kalman(Filter):
         mean, y_mean = (v[k:].movedim(0, -2) for v in (out.mean, out.y_mean))
         last = (data.lengths - 1 + k).clamp_min(0)
         belief = KalmanBelief(
-            _pick(run.xf, last), _pick(run.sf.expand(*out.cov.shape), last), _pick(out.rows, last)
+            _pick(run.xf, last),
+            _pick(run.sf.expand(*out.cov.shape), last),
+            _pick(out.rows, last),
+            uneven=bool((last != last.max()).any()),
         )
         t = (state.t if state is not None else 0) + data.T
         increments = out.increments[k:].movedim(0, -1)

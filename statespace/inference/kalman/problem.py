@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from statespace.errors import InputError, expected
 from statespace.gaussian import AffineConditional
+from statespace.inference.kalman.belief import KalmanBelief
 from statespace.inference.lineargaussian import Start, System, start
 from statespace.interface import Context, State
 from statespace.linalg import Covariance
@@ -61,18 +63,42 @@ def problem(model: Any, rows: Rows, state: State | None, *, graph: bool = False)
     held = system.detach()
     system = system if graph else held
     y, observed, active = rows.y, rows.observed, rows.active
-    if state is None or state.t == 0:
-        if state is None:
-            begin = start(held)
-        else:
-            begin = Start(state.belief.x, state.belief.s, state.belief.rows)
+    if state is None:
+        return Problem(system, start(held), y, observed, active, 0)
+    belief = _belief(state)
+    begin = Start(belief.x, belief.s, belief.rows)
+    if state.t == 0:
         return Problem(system, begin, y, observed, active, 0)
-    begin = Start(state.belief.x, state.belief.s, state.belief.rows)
+    if belief.uneven and _varies(model, u, first):
+        raise InputError(
+            expected(
+                "state",
+                "series that all ended at one row, where parameters vary in time",
+                "one of series of unequal length",
+                "Continue the series one by one, each from a state of its own.",
+            )
+        )
     front = torch.zeros_like
     y = torch.cat([front(y[..., :1, :]), y], -2)
     observed = torch.cat([front(observed[..., :1, :]), observed], -2)
     active = torch.cat([~front(active[..., :1]), active], -1)
     return Problem(_with_front(system), begin, y, observed, active, 1)
+
+
+def _belief(state: State) -> KalmanBelief:
+    if isinstance(state.belief, KalmanBelief):
+        return state.belief
+    todo = "Take the state from start(), step() or filter() with the Kalman method."
+    got = f"a {type(state.belief).__name__}"
+    raise InputError(expected("state", "the belief of a Kalman filter", got, todo))
+
+
+def _varies(model: Any, u: Tensor, first: int) -> bool:
+    """Whether parameters, and not only inputs, change from row to row."""
+    quiet = system_of(model, torch.zeros_like(u), first)
+    moving = [x for k, x in (("b", quiet.b), ("d", quiet.d)) if k in quiet.varies]
+    drift = any(bool((x != x[..., :1, :]).any()) for x in moving)
+    return drift or bool(quiet.varies & set("AQCR"))
 
 
 def _with_front(system: System) -> System:

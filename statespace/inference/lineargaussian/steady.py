@@ -20,7 +20,7 @@ class Steady:
     """
 
     def __init__(self, system: System, *, allowed: bool) -> None:
-        self.allowed = allowed and not system.varies & set("AQCR")
+        self.allowed = allowed and system.n > 0 and not system.varies & set("AQCR")
         self.root = system.Q.root  # the settled root, once there is one
         self.settled = False
         self.filled = False  # whether the update of a settled row has been computed

@@ -122,39 +122,35 @@ def move(model: Any, state: State, row: Row, how: Selection, *, keep_y: bool = F
     if not early:
         memory, h = advance(model, memory, z, y, t, row.u)
     emission = model.emission(z, Context(t, row.u, h))
-    predicted = log_w
-    log_w = log_w + observed_log_prob(emission, row.y, row.observed)
-    filled = None
-    if drawn or keep_y:
-        filled = complete(emission.expand(log_w.shape), row.y, row.observed)
-    if drawn and torch.is_grad_enabled():
-        log_w = log_w + _score_of_drawn(emission, filled, row)
-    log_w, increment = normalise(log_w)
+    predicted, _ = normalise(log_w)
+    log_w, increment, filled = _weigh(emission, row, log_w, drawn, drawn or keep_y)
     _check(increment, row, state.t)
-    predicted, _ = normalise(predicted)
-    y = row.y if filled is None or not drawn else filled
+    y = filled if drawn and filled is not None else row.y
+    y = y.expand(*log_w.shape, y.shape[-1]) if old.carried else y
+    belief = ParticleBelief(z, log_w, model.latent, old.carried)
     y = y if "y" in model.reads else state.y
-    new = _keep_ended(
-        State(
-            state.t + 1,
-            ParticleBelief(z, log_w, model.latent, old.carried),
-            memory,
-            y if not old.carried or drawn else y.expand(*log_w.shape, y.shape[-1]),
-            state.generator,
-        ),
-        state,
-        row.active,
-    )
-    zero = torch.zeros_like(increment)
+    new = State(state.t + 1, belief, memory, y, state.generator)
     return Moved(
-        state=new,
-        predicted=ParticleBelief(z, predicted, model.latent, old.carried),
+        state=_keep_ended(new, state, row.active),
+        predicted=replace(belief, log_weights=predicted),
         ancestors=_own(log_w) if ancestors is None else ancestors,
-        increment=torch.where(row.active, increment, zero),
+        increment=torch.where(row.active, increment, torch.zeros_like(increment)),
         emission=emission,
         ctx=ctx,
         y=filled,
     )
+
+
+def _weigh(
+    emission: Distribution, row: Row, log_w: Tensor, drawn: bool, wanted: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Normalised log weights, the increment, and y with what was missing drawn, if wanted."""
+    log_w = log_w + observed_log_prob(emission, row.y, row.observed)
+    filled = complete(emission.expand(log_w.shape), row.y, row.observed) if wanted else None
+    if drawn and torch.is_grad_enabled():
+        log_w = log_w + _score_of_drawn(emission, filled, row)
+    log_w, increment = normalise(log_w)
+    return log_w, increment, filled
 
 
 def _seen(row: Row) -> bool:

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from statespace.errors import InputError, NumericalError
 from statespace.inference.kalman import Kalman
 from statespace.models.lds.subspace.complete import Known, first_state, reach, respond
+from statespace.models.lds.subspace.few import hold_unknowable
 from statespace.models.lds.subspace.realise import Realisation, principal, subspace
 from statespace.models.lds.subspace.table import Table, tables
 from statespace.sequences import Sequences
@@ -38,30 +39,6 @@ def start_values(lds: Any, data: Sequences, generator: Generator) -> None:
         with torch.no_grad():
             _Start(lds, data, generator, unset).run()
     hold_unknowable(lds, data)
-
-
-def hold_unknowable(lds: Any, data: Sequences) -> None:
-    """Takes `requires_grad` from moments of z_1 that so few series cannot tell.
-
-    One draw of z_1 has no variance to show: with S <= n series the likelihood is highest, or
-    without bound, where the covariance is singular, and all that is learned besides is spoilt on
-    the way there. It stays at its start. With one series and states in no units of their own
-    (C and Q both free), any covariance becomes negligible by a change of these units, and the mean
-    stays too.
-    """
-    batch = torch.broadcast_shapes(data.batch_shape, lds.batch_shape)
-    series = math.prod(batch) // max(math.prod(lds.batch_shape), 1)
-    cov, mean = lds.slots["initial_cov"].theta, lds.slots["initial_mean"].theta
-    if cov is not None and series <= lds.kinds.count("estimate"):
-        cov.requires_grad_(False)
-        if mean is not None and series == 1 and _scale_free(lds):
-            mean.requires_grad_(False)
-
-
-def _scale_free(lds: Any) -> bool:
-    """Whether nothing that is held sets the units of the states."""
-    c, q = lds.slots["C"], lds.slots["Q"]
-    return c.n_free > 0 and q.n_free > 0 and not bool((c.held != 0).any() | (q.held != 0).any())
 
 
 class _Start:

@@ -125,7 +125,8 @@ def compare(
     Example:
         >>> import statespace as ss
         >>> y = ss.datasets.nile()
-        >>> level = ss.LDS.local_level(Q=1469.1, R=15099.0)
+        >>> level = ss.LDS(1, 1, A=[[1.0]], C=[[1.0]], Q=[[1469.1]], R=[[15099.0]],
+        ...                initial="diffuse")
         >>> table = ss.compare({"local level": level}, y[:80], y[80:])
         >>> table["local level"].score.kind, table["local level"].score.n_steps
         ('exact', 20)

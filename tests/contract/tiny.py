@@ -67,7 +67,7 @@ class Cell(Path):
 
     def start(self, batch_shape, condition):
         h = self.h_0 if isinstance(condition, tuple) else self.h_0 + condition
-        return h, torch.zeros(*batch_shape, 1, dtype=F64)
+        return h, self.W.new_zeros(*batch_shape, 1)
 
     def step(self, memory, x):
         h, rows = memory
@@ -118,7 +118,7 @@ class Discrete(Defaults, FiniteLatent):
         return Categorical(logits=self.W[z] + ctx.u @ self.U.mT, validate_args=False)
 
     def emission(self, z, ctx):
-        return normal(self.centres[z], torch.full((2,), 0.8, dtype=F64))
+        return normal(self.centres[z], self.centres.new_full((2,), 0.8))
 
 
 class Switch(Defaults, SwitchingGaussian):
@@ -145,7 +145,7 @@ class Switch(Defaults, SwitchingGaussian):
         return Chain(first, lambda k: self._x(k, self.a[k] * z.x[..., 0] + self.b[k]), Switching)
 
     def emission(self, z, ctx):
-        return normal(z.x, torch.tensor([0.5], dtype=F64))
+        return normal(z.x, self.std.new_full((1,), 0.5))
 
 
 class Recurrent(Defaults, StateSpaceModel):
@@ -165,14 +165,14 @@ class Recurrent(Defaults, StateSpaceModel):
         return join(z, y, ctx.u)
 
     def origin(self, batch_shape):
-        ones = torch.ones(*batch_shape, 1, dtype=F64)
+        ones = self.A.new_ones(*batch_shape, 1)
         return 0.5 * ones, -0.3 * ones.expand(*batch_shape, 2)  # start symbols, not zeros
 
     def initial(self, ctx):
-        return normal(ctx.h @ self.F.mT, torch.ones(1, dtype=F64))
+        return normal(ctx.h @ self.F.mT, self.A.new_ones(1))
 
     def transition(self, z, ctx):
-        return normal(z @ self.A.mT + ctx.h @ self.F.mT, torch.full((1,), 0.7, dtype=F64))
+        return normal(z @ self.A.mT + ctx.h @ self.F.mT, self.A.new_full((1,), 0.7))
 
     def emission(self, z, ctx):
         return gaussian(z @ self.C.mT + ctx.h @ self.G.mT, self.root_r)
@@ -196,10 +196,10 @@ class Global(Defaults, StateSpaceModel):
         return join(z, y, ctx.u)
 
     def initial(self, ctx):
-        return normal(ctx.h @ self.F.mT, torch.ones(1, dtype=F64))
+        return normal(ctx.h @ self.F.mT, self.A.new_ones(1))
 
     def transition(self, z, ctx):
-        return normal(z @ self.A.mT + ctx.h @ self.F.mT, torch.full((1,), 0.7, dtype=F64))
+        return normal(z @ self.A.mT + ctx.h @ self.F.mT, self.A.new_full((1,), 0.7))
 
     def emission(self, z, ctx):
         return gaussian(ctx.h @ self.G.mT, self.root_r)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from statespace.errors import NumericalError
+from statespace.linalg import Covariance
 from statespace.models.lds.mstep.regression import (
     blocked,
     residual_moments,
@@ -101,7 +102,7 @@ def maximise(lds: Any, statistics: Mapping[str, Moments]) -> None:
 
 
 def _update(slots: list[Any], noise: CovarianceSlot, moments: Moments) -> None:
-    change = shift_coefficients(slots, noise.covariance(), moments)
+    change = shift_coefficients(slots, _of_rows(noise, moments), moments)
     if noise.theta is None or noise.varies or not noise.theta.requires_grad:
         return
     models = noise.theta.shape[:-1]
@@ -115,6 +116,15 @@ def _update(slots: list[Any], noise: CovarianceSlot, moments: Moments) -> None:
     old = noise.theta.clone()
     noise.set_(value)
     noise.theta.copy_(torch.where((count > 0)[..., None], noise.theta, old))
+
+
+def _of_rows(noise: CovarianceSlot, moments: Moments) -> Covariance:
+    """The noise of the rows that the moments are of; row 0 of a Q that varies acts on nothing."""
+    cov = noise.covariance()
+    if not noise.varies:
+        return cov
+    first = int(noise.name == "Q")
+    return cov.map(lambda x: x.narrow(-3, first, moments.ex.shape[-3]))
 
 
 def _semidefinite(total: Tensor) -> Tensor:

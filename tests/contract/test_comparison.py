@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from contract.test_verbs import Hindsight, Lines
+from contract.stand_ins import Hindsight, Lines
 from contract.tiny import F64, MODELS, Cell, Discrete, Plain, Recurrent, inputs, normal
 from torch.testing import assert_close
 

@@ -18,7 +18,7 @@ help:
 	@echo 'make test      the tests, without the slow ones (make test-all runs those too)'
 	@echo 'make lint      ruff and mypy (make format rewrites the files in the house style)'
 	@echo 'make docs      the documentation, into site/'
-	@echo 'make bench     side by side with other libraries'
+	@echo 'make bench     side by side with other libraries, which it installs'
 	@echo 'make clean     remove what the other targets made'
 
 install: $(STAMP)
@@ -30,6 +30,10 @@ $(STAMP): pyproject.toml constraints.txt
 		exit 1; }
 	"$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[test,lint,docs]'
+	@touch $@
+
+$(VENV)/.peers: $(STAMP)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[bench]'
 	@touch $@
 
 demo: $(STAMP)
@@ -56,7 +60,7 @@ format: $(STAMP)
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: $(STAMP)
+bench: $(VENV)/.peers
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 clean:

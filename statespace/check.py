@@ -13,6 +13,7 @@ from statespace.densities import observed_log_prob
 from statespace.errors import StateSpaceError
 from statespace.inference import ParticleFilter
 from statespace.interface import Context, StateSpaceModel
+from statespace.interface.arguments import named
 from statespace.interface.walking import advance, begin, prior_at, row_of_z, view
 from statespace.sequences import Sequences, read_count
 from statespace.shapes import leaves, tmap
@@ -22,6 +23,7 @@ __all__ = ["check_model", "citation"]
 _BATCH = 3
 
 
+@named
 def check_model(model: StateSpaceModel, *, num_steps: int = 5, seed: int = 0) -> tuple[str, ...]:
     """Holds a model to the contract, on data that it drew itself.
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from statespace.errors import InputError, InputTypeError, expected
 from statespace.interface import State, StateSpaceModel
-from statespace.interface.asking import Question, as_filter, read
+from statespace.interface.arguments import named
+from statespace.interface.question import Question, as_filter, read
 from statespace.results import KINDS, Score
 from statespace.sequences import Sequences, read_count
 
@@ -93,6 +94,7 @@ class Comparison:
         return "\n".join(lines)
 
 
+@named
 def compare(
     models: Mapping[str, Any] | Sequence[Any],
     train: Any,

@@ -6,6 +6,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+# The benchmarks are programs, run by `make bench`, and import libraries that the tests do without.
+collect_ignore = ["benchmarks"]
+
 # matplotlib reads this at its first import; figures are drawn on machines without a display.
 os.environ.setdefault("MPLBACKEND", "Agg")
 

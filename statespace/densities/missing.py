@@ -106,12 +106,20 @@ def _harmless(d: Distribution, y: Tensor, observed: Tensor) -> Tensor:
     """Puts a number inside the support where none was observed: gradients are then finite."""
     if bool(observed.all()):
         return y
-    inside = torch.zeros((), dtype=y.dtype, device=y.device)
-    with suppress(NotImplementedError):  # no support, or no mean: zero it is
+    return torch.where(observed, y, _inside(d, y, observed))
+
+
+def _inside(d: Distribution, y: Tensor, observed: Tensor) -> Tensor:
+    """Zero if it will do, else the mean, else something that was observed."""
+    with suppress(NotImplementedError):  # a class without support, or without mean
         support = d.support
-        if support is not None and not bool(support.check(torch.zeros_like(y)).all()):
-            inside = d.mean.detach().to(y.dtype)
-    return torch.where(observed, y, inside)
+        if support is not None and bool(support.check(torch.zeros_like(y)).all()):
+            return torch.zeros((), dtype=y.dtype, device=y.device)
+        return d.mean.detach().to(y.dtype)
+    rows = observed.all(-1)
+    if bool(rows.any()):
+        return y[rows][0].detach()
+    return y[observed][0].detach() if bool(observed.any()) else torch.zeros_like(y)
 
 
 # ---------------------------------------------------------------- densities that factorise

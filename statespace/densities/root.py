@@ -45,6 +45,8 @@ class GaussianRoot(Distribution):
     def __init__(self, mean: Tensor, root: Tensor) -> None:
         lead = torch.broadcast_shapes(mean.shape[:-1], root.shape[:-2])
         self.loc = mean.expand(*lead, mean.shape[-1])
+        if not root.shape[-1]:  # no noise at all: one column of zeros says the same
+            root = root.new_zeros(*root.shape[:-1], 1)
         self.root = root  # kept narrow: a root shared by all particles is factored once
         super().__init__(lead, mean.shape[-1:], validate_args=False)
 

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from statespace.errors import InputTypeError, expected
 
-__all__ = ["Checked", "check_arguments", "is_verb", "verb"]
+__all__ = ["Checked", "check_arguments", "is_verb", "named", "verb"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,10 +20,11 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 class _Names:
-    """The argument names of a function, the first of which is `self`."""
+    """The argument names of a function, without `self`."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        parameters = list(inspect.signature(function).parameters.values())[1:]
+        parameters = list(inspect.signature(function).parameters.values())
+        parameters = parameters[1:] if parameters and parameters[0].name == "self" else parameters
         kinds = [p.kind for p in parameters]
         named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         self.positional = [p.name for p in parameters if p.kind in _POSITIONAL]
@@ -44,7 +45,7 @@ def check_arguments(
     """Refuses arguments that a function does not know, or lacks.
 
     Args:
-        function: Whose first argument is `self`.
+        function: Whose arguments they are.
         owner: What the sentence calls it.
         args: Positional arguments, without `self`.
         kwargs: Keyword arguments.
@@ -91,6 +92,17 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     call.__dict__["verb"] = True
+    return call
+
+
+def named(function: Callable[P, R]) -> Callable[P, R]:
+    """A function whose argument names are checked likewise."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        check_arguments(function, f"{function.__name__}()", args, kwargs)
+        return function(*args, **kwargs)
+
     return call
 
 

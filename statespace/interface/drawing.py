@@ -10,7 +10,7 @@ from torch import Size, Tensor
 
 from statespace.beliefs import Finite, Real, Tree, event_shape, map_space
 from statespace.errors import InputError, InputTypeError, expected
-from statespace.interface.asking import Question, as_filter, read, read_future, settle, stream
+from statespace.interface.question import Question, as_filter, read, read_future, settle, stream
 from statespace.interface.randomness import lend, seeded
 from statespace.interface.values import State
 from statespace.interface.walking import Moment, begin, joint, run_freely

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from statespace.errors import InputTypeError, MethodError, expected
 from statespace.files import name_of, write_folder
-from statespace.interface.asking import Question, answering, read
 from statespace.interface.methods import Learner
+from statespace.interface.question import Question, answering, read
 from statespace.results import FitResult
 
 __all__ = ["fit", "save", "unchanged_on_failure"]

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from statespace.interface.asking import as_filter, check_is_state, settle, stamp, stream
 from statespace.interface.drawing import read_shape
+from statespace.interface.question import as_filter, check_is_state, settle, stamp, stream
 from statespace.interface.randomness import lend, seeded
 from statespace.interface.values import Info, Row, State
 from statespace.sequences import read_input_row, read_row

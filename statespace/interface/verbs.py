@@ -10,6 +10,7 @@ from torch import Tensor
 
 from statespace.interface import asking, drawing, fitting, online
 from statespace.interface.arguments import verb
+from statespace.interface.question import Question
 from statespace.interface.values import Info, State
 from statespace.results import Filtered, FitResult, Forecast, Score, Smoothed, Trajectory
 
@@ -48,7 +49,7 @@ class Verbs:
         seed: int | None = None,
     ) -> Filtered:
         """p(z_t | y_1 .. y_t) for every t, and one-step-ahead predictions; never looks ahead."""
-        asked = asking.Question(mask, lengths, condition, state, method, seed)
+        asked = Question(mask, lengths, condition, state, method, seed)
         return asking.filter(self, y, inputs, asked)
 
     @verb
@@ -65,7 +66,7 @@ class Verbs:
         seed: int | None = None,
     ) -> Smoothed:
         """p(z_t | y) for every t, given all of y; joint draws by `.sample`."""
-        asked = asking.Question(mask, lengths, condition, state, method, seed)
+        asked = Question(mask, lengths, condition, state, method, seed)
         return asking.smooth(self, y, inputs, asked)
 
     @verb
@@ -82,7 +83,7 @@ class Verbs:
         seed: int | None = None,
     ) -> Tensor:
         """The log-likelihood log p(y), (*batch,), differentiable; `score` says of which kind."""
-        asked = asking.Question(mask, lengths, condition, state, method, seed)
+        asked = Question(mask, lengths, condition, state, method, seed)
         return asking.log_likelihood(self, y, inputs, asked)
 
     @verb
@@ -103,7 +104,7 @@ class Verbs:
         A sampled method runs `method.repeats` times: the value is the mean of the runs, and the
         standard error is that of the mean.
         """
-        asked = asking.Question(mask, lengths, condition, state, method, seed)
+        asked = Question(mask, lengths, condition, state, method, seed)
         return asking.score(self, y, inputs, asked)
 
     @verb
@@ -135,7 +136,7 @@ class Verbs:
             method: See there.
             seed: See there.
         """
-        asked = asking.Question(mask, lengths, condition, state, method, seed)
+        asked = Question(mask, lengths, condition, state, method, seed)
         return asking.forecast(self, y, inputs, asked, horizon, num_samples)
 
     @verb
@@ -183,7 +184,7 @@ class Verbs:
             lengths: See there.
             condition: See there.
         """
-        asked = asking.Question(mask, lengths, condition)
+        asked = Question(mask, lengths, condition)
         return drawing.log_joint(self, z, y, inputs, asked)
 
     @verb
@@ -241,7 +242,7 @@ class Verbs:
             seed: See there.
             progress: True for a progress bar, or a function that is called as learning goes on.
         """
-        asked = asking.Question(mask, lengths, condition, None, method, seed)
+        asked = Question(mask, lengths, condition, None, method, seed)
         return fitting.fit(self, y, inputs, asked, validation, learner, progress)
 
     @verb

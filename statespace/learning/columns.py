@@ -39,7 +39,7 @@ def check_observed(data: Sequences, *, per_series: bool = False) -> None:
 
 
 def degenerate(data: Sequences, *, per_series: bool = False) -> list[str]:
-    """A sentence for every column that is zero, constant, or a copy of another one.
+    """A sentence for every column that is zero, constant, seen once, or a copy of another one.
 
     With noise of its own that is learned, such a column has no maximum of the likelihood: its
     noise variance shrinks without end.
@@ -65,7 +65,8 @@ def _columns(values: Tensor, observed: Tensor, data: Sequences, where: str) -> l
     low = torch.where(observed, values, torch.inf).amin(0)
     high = torch.where(observed, values, -torch.inf).amax(0)
     still = (low == high) & (rows > 1)
-    out = []
+    once = (rows == 1).nonzero()[:, 0].tolist()
+    out = [f"{_name(data, j)} of y has a single observed value{where}" for j in once]
     for j in still.nonzero()[:, 0].tolist():
         what = "zero throughout" if float(low[j]) == 0 else f"constant ({float(low[j]):.6g})"
         out.append(f"{_name(data, j)} of y is {what}{where}")

@@ -34,6 +34,7 @@ _ROUNDING = 1e-10  # of the objective: a fall below that is none
 _HALVINGS = 20
 _POLISH = 500  # steps
 _HANDOVER = 1e-3  # nats per observed value: where polish gains more by a step than EM
+_WARY = 5  # iterations between looks at whether the likelihood has a maximum at all
 _CLIMB = 10  # quasi-Newton steps where there is no M-step
 
 
@@ -133,7 +134,7 @@ class EM(Learner):
             with reporting(progress, most, "EM") as report:
                 for k in range(self.restarts + 1):
                     objective.write(first if k == 0 else perturbed(objective, first, generator))
-                    runs.append(self._run(objective, report))
+                    runs.append(self._run(objective, report, bool(notes)))
                     ends.append(objective.read())
             best = max(range(len(runs)), key=lambda i: (runs[i].value, -i))
             run, x = runs.pop(best), ends[best]
@@ -156,10 +157,10 @@ class EM(Learner):
             kind=method.kind(model, data),
         )
 
-    def _run(self, objective: Objective, report: Report) -> _Run:
-        """EM and polish from where the model is."""
+    def _run(self, objective: Objective, report: Report, wary: bool) -> _Run:
+        """EM and polish from where the model is; `wary` where columns are degenerate."""
         run = _Run()
-        self._climb(objective, run, report)
+        self._climb(objective, run, report, wary)
         if not self.polish or run.broken:
             return run
         done = len(run.history)
@@ -171,7 +172,7 @@ class EM(Learner):
         run.converged, run.reason = end.converged, f"{run.reason}; {end.reason}"
         return run
 
-    def _climb(self, objective: Objective, run: _Run, report: Report) -> None:
+    def _climb(self, objective: Objective, run: _Run, report: Report, wary: bool) -> None:
         """EM: the model is left at the highest point."""
         model, n_values = objective.model, int(objective.data.n_values.sum())
         run.value, smoothed = _expect(objective)
@@ -199,6 +200,13 @@ class EM(Learner):
             gain, run.value = value - run.value, value
             run.history.append(value)
             report(i, value)
+            if wary and i % _WARY == 0 and _runs_away(objective):
+                run.broken = True
+                run.reason = (
+                    f"EM: stopped at iteration {i}: the likelihood rises without bound as a noise "
+                    "variance shrinks to nothing"
+                )
+                return
             if gain <= self.tol * n_values:
                 run.converged = True
                 run.reason = f"EM: gain of {gain:.1e} at iteration {i}, tolerance reached"
@@ -209,6 +217,15 @@ class EM(Learner):
                 run.reason = f"EM: gain of {gain:.1e} at iteration {i}, handed over to polish"
                 return
         run.reason = f"EM: iteration cap of {self.max_iter} reached"
+
+
+def _runs_away(objective: Objective) -> bool:
+    """Whether some parameter still matters by its order of magnitude, as a variance does that
+    shrinks for ever: each row of data then gains what it gained before."""
+    x = objective.read()
+    gradient = objective.gradient(x)[1]
+    rows = int(objective.data.n_steps.sum())
+    return gradient is not None and float((x * gradient).abs().max()) > 0.2 * rows
 
 
 def _exact(model: Any) -> bool:
@@ -307,7 +324,7 @@ def _words(
     if _prior(objective.model) != 0.0:
         words.append("what climbs is the log posterior")
     if held:
-        words.append(f"not learned, since so few series cannot tell: {', '.join(held)}")
+        words.append(f"not learned, since the data cannot tell: {', '.join(held)}")
     words += notes
     if validation is not None:
         held_out = Objective(objective.model, objective.method, validation, objective.origin)

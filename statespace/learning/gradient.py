@@ -189,7 +189,7 @@ class Gradient(Learner):
             with torch.no_grad():
                 prior = float(log_prior(model))
         if held:
-            notes = [f"not learned, since so few series cannot tell: {', '.join(held)}", *notes]
+            notes = [f"not learned, since the data cannot tell: {', '.join(held)}", *notes]
         kind = method.kind(model, data)
         return FitResult(
             model=model,

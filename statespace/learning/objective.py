@@ -60,6 +60,11 @@ class Objective:
         """How many numbers are learned."""
         return sum(p.numel() for p in self.parameters)
 
+    @property
+    def eps(self) -> float:
+        """The coarsest precision among what is learned."""
+        return max((torch.finfo(p.dtype).eps for p in self.parameters), default=1e-16)
+
     def read(self) -> Tensor:
         """The point at which the model is, (P,) float64."""
         if not self.parameters:

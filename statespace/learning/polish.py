@@ -82,7 +82,7 @@ def polish(
     objective.write(x)
     value = -found.value
     score = float(found.gradient.abs().max())
-    rounding = 1e-11 * max(1.0, abs(value))
+    rounding = 1e5 * objective.eps * max(1.0, abs(value))
     if not math.isfinite(value):
         return Polished(False, "the objective has no gradient here", value, history, score, scale)
     if found.status == "flat" or (found.status == "stalled" and found.gain <= max(rounding, GAIN)):

@@ -53,7 +53,7 @@ def _filled(size: Tensor) -> Tensor:
     """Zeros replaced by the root mean square of the others, by one where all are zero."""
     mean = size.square().mean(-1, keepdim=True).sqrt() if size.shape[-1] else size
     mean = torch.where(mean > 0, mean, torch.ones_like(mean))
-    return torch.where(size > 1e-8 * mean, size, mean.expand_as(size))
+    return torch.where(size > 0, size, mean.expand_as(size))
 
 
 def equilibrate(

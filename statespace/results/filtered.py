@@ -40,6 +40,7 @@ class Filtered(Record):
         probs: P(k_t given y_1..y_t), (*batch, T, K).
         predicted_probs: P(k_t given y_1..y_{t-1}), (*batch, T, K).
         repairs: How many covariances had to be repaired.
+        seed: The seed that gives it again; None where nothing was drawn, or a state went on.
 
     Example:
         >>> import torch
@@ -87,6 +88,7 @@ class Filtered(Record):
     probs: Tensor | None = None
     predicted_probs: Tensor | None = None
     repairs: int = 0
+    seed: int | None = field(default=None, kw_only=True)
     settled: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:

@@ -46,6 +46,7 @@ class Forecast(Record):
         univariate: Whether the data had no feature axis.
         start: The number of the first row, (*batch,); 0 where it is not known.
         lengths: h, (*batch,).
+        seed: The seed that gives it again; None where nothing was drawn, or a state went on.
 
     Example:
         >>> fc = Forecast(torch.zeros(2, 1), torch.ones(2, 1, 1), kind="exact", univariate=True)
@@ -80,6 +81,7 @@ class Forecast(Record):
     univariate: bool = False
     start: Tensor | None = None
     lengths: Tensor = field(default=None, kw_only=True)  # type: ignore[assignment]
+    seed: int | None = field(default=None, kw_only=True)
     settled: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:

@@ -39,6 +39,7 @@ class Smoothed(Record):
         pair_probs: Row t is P(k_{t+1}, k_t given y), (*batch, T - 1, K, K).
         repairs: How many covariances had to be repaired.
         extra: What a method has to say beyond this.
+        seed: The seed that gives it again; None where nothing was drawn, or a state went on.
 
     Example:
         >>> s = Smoothed(
@@ -76,6 +77,7 @@ class Smoothed(Record):
     pair_probs: Tensor | None = None
     repairs: int = 0
     extra: Any = None
+    seed: int | None = field(default=None, kw_only=True)
     settled: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:

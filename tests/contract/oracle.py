@@ -176,7 +176,10 @@ def log_p_switch(model, y, u):
                 log_k = log_k + (model.W[k[t - 1]] + model.U @ u[t]).log_softmax(-1)[k[t]]
             step = noise(model.std[k[t]].reshape(1, 1))
             b = model.b[k[t]].reshape(1)
-            x = step + b if t == 0 else x.through(model.a[k[t]].reshape(1, 1)) + b + step
+            if t == 0:
+                x = step + b
+            else:
+                x = x.through(model.a[k[t]].reshape(1, 1)) + b + 0.5 * k[t - 1] + step
             ys.append(x + noise(torch.full((1, 1), 0.5, dtype=F64)))
         terms.append(log_k + log_density(stack(*ys), y.flatten()))
     terms = torch.stack(terms)

@@ -11,6 +11,8 @@ from contract.tiny import (
     ragged_case,
 )
 
+from statespace.check import check_model
+from statespace.comparison import compare
 from statespace.errors import InputTypeError
 from statespace.inference import ParticleFilter
 from statespace.interface import (
@@ -42,6 +44,8 @@ def case():
         (lambda m, y, u: m.fit(y, u, lerner=None), "lerner", "learner"),
         (lambda m, y, u: ParticleFilter(num_particle=3), "num_particle", "num_particles"),
         (lambda m, y, u: Plain(latent=3), "latent", None),
+        (lambda m, y, u: compare([m], y, y, input=u), "input", "inputs"),
+        (lambda m, y, u: check_model(m, steps=3), "steps", "num_steps"),
     ],
 )
 def test_an_unknown_keyword_is_refused_by_name(case, call, word, near):

@@ -168,6 +168,16 @@ def test_a_known_value_has_probability_one():
     assert torch.equal(complete(law, MEAN * 0, ~seen & seen), MEAN)
 
 
+def test_no_columns_and_no_rows():
+    """A root of width 0 is no noise; a state of size 0 has density one."""
+    still = GaussianRoot(MEAN, torch.zeros(3, 0, dtype=F64))
+    assert torch.equal(still.sample((4,)), MEAN.expand(4, 3))
+    assert float(still.log_prob(MEAN)) == 0.0
+    nothing = GaussianRoot(torch.zeros(5, 0), torch.zeros(0, 0))
+    assert nothing.sample().shape == (5, 0)
+    assert torch.equal(nothing.log_prob(torch.zeros(7, 5, 0)), torch.zeros(7, 5))
+
+
 def test_the_density_on_a_plane_has_no_derivative():
     """A named error, not a silent number; draws are differentiable."""
     root = torch.tensor([[1.0], [2.0]], dtype=F64, requires_grad=True)
@@ -279,6 +289,22 @@ def test_other_heads_take_whole_rows(law):
         for ask in (observed_log_prob, complete):
             with pytest.raises(InputError, match="whole rows"):
                 ask(law, y, part)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_gradients_are_finite_where_zero_is_no_value(nested):
+    """A density on the positive numbers, of a class that has no mean."""
+    p = randn(5, 3).requires_grad_()
+    base = Normal(p, 1.0) if nested else Independent(Normal(p, 1.0), 1)
+    law = TransformedDistribution(base, [ExpTransform()], validate_args=False)
+    law = Independent(law, 1) if nested else law
+    y = torch.rand(5, 3, dtype=F64) + 0.5
+    seen = torch.tensor([0, 1, 1, 0, 1])[:, None].expand(5, 3) > 0
+    value = observed_log_prob(law, torch.where(seen, y, 0.0), seen)
+    assert_close(value[1], law.log_prob(y)[1])
+    (grad,) = torch.autograd.grad(value.sum(), p)
+    assert bool(torch.isfinite(grad).all())
+    assert float(grad[~seen].abs().sum()) == 0.0
 
 
 def test_a_head_of_your_own_joins_by_registration():

@@ -19,9 +19,9 @@ from statespace.shapes import leaves, tmap
 TRUSTED = 200
 
 
-def smoothed(model, y, u, lengths, smoother, seed=0, **more):
-    method = ParticleFilter(800, smoother=smoother)
-    return model.smooth(y, u, lengths=lengths, method=method, seed=seed, **more)
+def smoothed(model, y, u, lengths, smoother, seed=0, threshold=0.5):
+    method = ParticleFilter(800, smoother=smoother, threshold=threshold)
+    return model.smooth(y, u, lengths=lengths, method=method, seed=seed)
 
 
 def check_gaussian(model, name, s, y, u, lengths):
@@ -51,18 +51,49 @@ def check_gaussian(model, name, s, y, u, lengths):
         assert bool((gap < 5 * scale / math.sqrt(TRUSTED) + 1e-9).all())
 
 
+@pytest.mark.parametrize("threshold", [0.5, 1.0])
 @pytest.mark.parametrize("smoother", ["ffbs", "genealogy"])
-def test_plain_against_the_dense_gaussian(smoother):
+def test_plain_against_the_dense_gaussian(smoother, threshold):
     """Means, covariances, lag-one covariances (row t: z_{t+1} with z_t), and missing y."""
     model = MODELS["plain"]()
     y, u, lengths = ragged_case(model)
-    s = smoothed(model, y, u, lengths, smoother)
+    s = smoothed(model, y, u, lengths, smoother, threshold=threshold)
     assert s.extra["smoother"] == smoother
     assert s.kind == "estimate"
     check_gaussian(model, "plain", s, y, u, lengths)
     observed = ~y.isnan()
     assert torch.equal(s.y_mean[0][observed[0]], y[0][observed[0]])
     assert float(s.y_cov[0, 0].abs().max()) == 0.0
+
+
+@pytest.mark.parametrize("smoother", ["ffbs", "genealogy"])
+def test_a_short_series_beside_a_long_one(smoother):
+    """What the long one goes on to do is nothing to the short one: its own end is its end."""
+    model = MODELS["plain"]()
+    y, u, _ = ragged_case(model, batch=2, rows=20)
+    s = smoothed(model, y, u, torch.tensor([20, 2]), smoother, threshold=1.0)
+    with torch.no_grad():
+        zs, ys = oracle.plain(model, u[1, :2])
+        mean, cov = oracle.posterior(oracle.stack(*zs), oracle.stack(*ys), y[1, :2].flatten())
+    std = cov.diagonal().sqrt()
+    assert bool(((s.mean[1, :2].flatten() - mean).abs() < 5 * std / math.sqrt(TRUSTED)).all())
+    ratio = s.cov[1, :2].diagonal(dim1=-2, dim2=-1).flatten() / cov.diagonal()
+    assert bool(((ratio - 1).abs() < 5 * math.sqrt(2 / TRUSTED)).all())
+
+
+def test_lag_one_covariances_are_the_right_way_round():
+    """Row t is Cov(z_{t+1}, z_t): under a rotation it is nearer to itself than to its mirror."""
+    model = MODELS["plain"]()
+    with torch.no_grad():
+        model.A.copy_(torch.tensor([[0.3, -0.9], [0.9, 0.3]]))
+        model.C.mul_(0.3)
+    y, u, _ = ragged_case(model, missing=False)
+    s = smoothed(model, y, u, None, "ffbs")
+    with torch.no_grad():
+        zs, ys = oracle.plain(model, u[0])
+        _, cov = oracle.posterior(oracle.stack(*zs), oracle.stack(*ys), y[0].flatten())
+    wanted = torch.stack([cov[2 * t + 2 : 2 * t + 4, 2 * t : 2 * t + 2] for t in range(4)])
+    assert float((s.cross_cov[0] - wanted).norm()) < 0.3 * float((wanted.mT - wanted).norm())
 
 
 @pytest.mark.parametrize("name", READ_Y)

@@ -11,6 +11,7 @@ from contract.tiny import (
     Defaults,
     Plain,
     Recurrent,
+    gaussian,
     inputs,
     normal,
     ragged_case,
@@ -105,6 +106,24 @@ def test_a_series_that_ended_stands_still(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_a_series_that_ended_has_the_gradient_of_its_end(name):
+    """Rows that only the others have add nothing to it, not even noise."""
+    model = MODELS[name]()
+    y, u, lengths = ragged_case(model)
+    long = model.log_likelihood(y, u, lengths=lengths, seed=4)[2]
+    cut = model.log_likelihood(y[:, :3], u[:, :3], seed=4)[2]
+    found, wanted = (
+        torch.autograd.grad(x, list(model.parameters()), allow_unused=True) for x in (long, cut)
+    )
+    assert torch.equal(long, cut)
+    for a, b in zip(found, wanted, strict=True):
+        if a is not None and b is not None:
+            assert_close(a, b, rtol=1e-12, atol=1e-12)
+        else:
+            assert a is None or float(a.abs().max()) == 0.0
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_a_forecast_is_filtering_unobserved_rows(name):
     """The same state moments within 5 standard errors of 4000 particles, three rows ahead.
 
@@ -131,7 +150,8 @@ def test_a_forecast_is_filtering_unobserved_rows(name):
     assert bool(((fc.mean - walked.y_mean).abs() < 5 * math.sqrt(2) * error * y_scale).all())
     assert_close(one.mean[:, 0], walked.y_mean[:, 0])
     assert walked.increments.abs().max() < 1e-12
-    assert fc.samples.shape == (4000, 3, 3, model.obs_dim)
+    assert fc.samples.shape == (4000, 3, 3, model.obs_dim)  # equal draws of unequal particles
+    assert bool(((fc.samples.mean(0) - fc.mean).abs() < 5 * error * y_scale).all())
 
 
 def test_forecast_from_y_and_from_its_state():
@@ -161,6 +181,36 @@ def test_what_may_follow_a_state():
     assert draws.y.shape == (5000, 3, 2, 2)
     error = 5 * fc.stddev * math.sqrt(1 / 5000 + 1 / 500)
     assert bool(((draws.y.mean(0) - fc.mean).abs() < error).all())
+
+
+class Clock(Plain):
+    """y_t tells the time: its mean is ctx.t."""
+
+    def emission(self, z, ctx):
+        t = ctx.t.to(F64)[..., None].expand(*z.shape[:-1], 1)
+        return gaussian(torch.cat([t, -t], -1), 1e-3 * torch.eye(2, dtype=F64))
+
+
+def test_rows_are_counted_from_zero_and_run_on():
+    """In filters, forecasts, draws, draws after a state, steps and joints."""
+    model = Clock()
+    u = inputs(9)
+    drawn = model.sample(9, inputs=u, seed=0)
+    rows = torch.arange(9, dtype=F64)
+    assert float((drawn.y[:, 0] - rows).abs().max()) < 1e-2
+    f = model.filter(drawn.y[:6], u[:6], seed=0)
+    assert_close(f.y_mean[:, 0], rows[:6])
+    assert f.state.t == 6
+    assert_close(model.forecast(horizon=3, inputs=u[6:], state=f.state).mean[:, 0], rows[6:])
+    assert_close(model.forecast(drawn.y[:6], horizon=3, inputs=u, seed=0).mean[:, 1], -rows[6:])
+    later = model.sample(3, inputs=u[6:], state=f.state)
+    assert float((later.y[:, 0] - rows[6:]).abs().max()) < 1e-2
+    _, info = model.step(f.state, None, u[6])
+    assert_close(info.y_mean[0], rows[6])
+    on = model.filter(drawn.y[6:], u[6:], state=f.state)
+    assert_close(on.y_mean[:, 0], rows[6:])
+    with torch.no_grad():
+        assert float(model.log_joint(drawn.z, drawn.y, u)) > 20.0
 
 
 class Tokens(Defaults, StateSpaceModel):

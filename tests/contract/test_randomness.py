@@ -92,8 +92,15 @@ def test_a_fresh_seed_is_recorded(case):
     assert one.seed != two.seed
     assert torch.equal(model.sample(3, inputs=u[:, :3], seed=one.seed).y, one.y)
     f = model.filter(y, u)
-    again = model.filter(y, u, seed=f.state.generator.initial_seed())
-    assert torch.equal(f.log_likelihood, again.log_likelihood)
+    assert torch.equal(f.log_likelihood, model.filter(y, u, seed=f.seed).log_likelihood)
+    s = model.smooth(y, u)
+    assert torch.equal(s.mean, model.smooth(y, u, seed=s.seed).mean)
+    fc = model.forecast(horizon=2, inputs=u[:, :2], state=f.state)
+    assert fc.seed is None  # the state's own random numbers went on
+    more = torch.cat([u, u[:, :1]], 1)
+    fc = model.forecast(y, horizon=1, inputs=more)
+    assert torch.equal(fc.samples, model.forecast(y, horizon=1, inputs=more, seed=fc.seed).samples)
+    assert model.score(y, u).seed is not None
 
 
 @pytest.mark.parametrize(

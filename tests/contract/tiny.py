@@ -122,7 +122,7 @@ class Discrete(Defaults, FiniteLatent):
 
 
 class Switch(Defaults, SwitchingGaussian):
-    """k_t hangs on k_{t-1} and u_t; x_t on x_{t-1} and k_t."""
+    """k_t hangs on k_{t-1} and u_t; x_t on x_{t-1}, k_t and k_{t-1}."""
 
     def __init__(self):
         super().__init__()
@@ -142,7 +142,11 @@ class Switch(Defaults, SwitchingGaussian):
     def transition(self, z, ctx):
         logits = self.W[z.k] + ctx.u @ self.U.mT
         first = Categorical(logits=logits, validate_args=False)
-        return Chain(first, lambda k: self._x(k, self.a[k] * z.x[..., 0] + self.b[k]), Switching)
+
+        def then(k):
+            return self._x(k, self.a[k] * z.x[..., 0] + self.b[k] + 0.5 * z.k)
+
+        return Chain(first, then, Switching)
 
     def emission(self, z, ctx):
         return normal(z.x, self.std.new_full((1,), 0.5))

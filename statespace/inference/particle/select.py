@@ -16,7 +16,7 @@ from statespace.interface import Context, Guide, Method, Row, State
 from statespace.interface.walking import advance, prior_at
 from statespace.particles import effective_size, normalise, resample
 
-__all__ = ["Selection", "selected"]
+__all__ = ["Selection", "outlook", "selected"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def selected(
     plain = log_w.detach()
     if how.proposal == "auxiliary":
         pays = row.observed.any(-1) & row.active
-        guess = _outlook(model, state, memory, h, row)
+        guess = outlook(model, state, memory, h, row)
         first, _ = normalise(plain + torch.where(pays, guess, torch.zeros_like(guess)))
         needed = pays
     else:
@@ -80,7 +80,7 @@ def selected(
 
 
 @torch.no_grad()
-def _outlook(model: Any, state: State, memory: Tree, h: Tensor, row: Row) -> Tensor:
+def outlook(model: Any, state: State, memory: Tree, h: Tensor, row: Row) -> Tensor:
     """What each particle promises for y_t, as a log density, (K, *batch).
 
     p(y_t | z_{t-1}) itself where z is finite; at the mean of the transition where it is a vector

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module, metadata
 
 from .base import Library, NotOffered
@@ -19,6 +20,9 @@ _PEERS = {
 
 def gather() -> tuple[Library, list[Library], dict[str, str]]:
     """This library, the peers that are installed, and why the others are not here."""
+    # Read when JAX is imported: with few cores, calls that it dispatches asynchronously can wait
+    # for each other without end.
+    os.environ.setdefault("JAX_CPU_ENABLE_ASYNC_DISPATCH", "false")
     peers, absent = [], {}
     for package, place in _PEERS.items():
         try:

@@ -64,8 +64,6 @@ class Dynamax(Library):
 
     def __init__(self) -> None:
         jax.config.update("jax_enable_x64", True)
-        # With few cores, calls dispatched asynchronously can wait for each other without end.
-        jax.config.update("jax_cpu_enable_async_dispatch", False)
 
     def log_likelihood(self, p: Problem) -> Calls:
         if p.diffuse:

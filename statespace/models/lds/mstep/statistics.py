@@ -107,7 +107,7 @@ def _start(lds: Any, posterior: _Posterior, models: torch.Size) -> Moments:
     if prior.diffuse is not None:
         proper = (~prior.diffuse).double()
         e, cov = e * proper, cov * proper[:, None] * proper
-    one = torch.ones_like(e[..., :1])
+    one = e.new_ones(*e.shape[:-1], 1)
     ee = e[..., :, None] * e[..., None, :] + cov
     return _summed(Moments(ee, e[..., :, None], one[..., None], one[..., 0]), models)
 

@@ -1,13 +1,17 @@
-"""Moments of z_1 where few series begin.
+"""What the data cannot tell: moments of z_1 where few series begin, units where it is diffuse.
 
 One draw of z_1 has no variance to show. With S <= n series the likelihood is highest, or without
 any bound, where the covariance of z_1 is singular; what else is learned is spoilt on the way
 there. So the covariance is not learned from so few:
 
-    states in units of their own (C and Q free): any covariance becomes small by a change of these
-        units, so both moments are those of the stationary distribution of the estimated A, b, Q,
-        which the whole of the series tells; where A is not stable, both stay at their start
-    states whose units are held: the covariance stays at its start, the mean is learned
+    A stable: both moments are those of the stationary distribution of the estimated A, b, Q, which
+        the whole of the series tells
+    else: the covariance stays at its start; the mean is learned, unless there is one series only
+        and the states have units of their own (C and Q both free), by a change of which any
+        covariance becomes small
+
+A diffuse start has a density in units of the state, which grows without end with these units where
+C and Q are both free. Q then stays at its start, which says no more than the units do.
 """
 
 from __future__ import annotations
@@ -28,19 +32,20 @@ __all__ = ["hold_unknowable"]
 
 
 def hold_unknowable(lds: Any, data: Sequences) -> None:
-    """Takes `requires_grad` from moments that so few series cannot tell; see above."""
+    """Takes `requires_grad` from what the data cannot tell; see above."""
+    noise = lds.slots["Q"].theta
+    if "diffuse" in lds.kinds and noise is not None and _scale_free(lds):
+        noise.requires_grad_(False)
     batch = torch.broadcast_shapes(data.batch_shape, lds.batch_shape)
     series = math.prod(batch) // max(math.prod(lds.batch_shape), 1)
     cov, mean = lds.slots["initial_cov"].theta, lds.slots["initial_mean"].theta
     if cov is None or series > lds.kinds.count("estimate"):
         return
     cov.requires_grad_(False)
-    if not _scale_free(lds):
-        return
     if mean is not None and _stable(lds):
         mean.requires_grad_(False)
         fits_as(partial(_as_stationary, lds))
-    elif mean is not None and series == 1:
+    elif mean is not None and series == 1 and _scale_free(lds):
         mean.requires_grad_(False)
 
 

@@ -57,6 +57,30 @@ class StateSpaceModel(Verbs, nn.Module, metaclass=_Model):
         order: "h then z", or "z then h" where the memory reads z_t before y_t is emitted.
         categorical: y holds categories, int64.
         batch_shape: The leading axes of the parameters (one model per series); () as a rule.
+
+    Example:
+        >>> import torch
+        >>> import statespace as ss
+        >>> from statespace.interface import Real
+        >>> from torch.distributions import Independent, Normal, Poisson
+        >>> class Counts(ss.StateSpaceModel):
+        ...     # z_t = z_{t-1} + 0.1 w_t,  y_t ~ Poisson(exp z_t)
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.latent, self.obs_dim = Real(1), 1
+        ...         self.register_buffer("spread", torch.full((1,), 0.1, dtype=torch.float64))
+        ...     def initial(self, ctx):
+        ...         return Independent(Normal(0 * self.spread, self.spread), 1)
+        ...     def transition(self, z, ctx):
+        ...         return Independent(Normal(z, self.spread), 1)
+        ...     def emission(self, z, ctx):
+        ...         return Independent(Poisson(z.exp()), 1)
+        ...     def default_method(self):
+        ...         return ss.ParticleFilter(100)
+        ...     def default_learner(self):
+        ...         return ss.Gradient(steps=10, lr=0.01)
+        >>> Counts().filter([2.0, 0.0, 1.0], seed=0).mean.shape
+        torch.Size([3, 1])
     """
 
     latent: Space

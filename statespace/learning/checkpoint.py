@@ -50,7 +50,7 @@ def read(
         with safe_open(target, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:  # noqa: BLE001 - safetensors has its own class, made in Rust
+    except Exception as error:
         raise StorageError(_wrong(path, "something else")) from error
     if _KEY not in metadata:
         raise StorageError(_wrong(path, "another kind of file"))

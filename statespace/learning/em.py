@@ -164,9 +164,7 @@ class EM(Learner):
         if not self.polish or run.broken:
             return run
         done = len(run.history)
-        end = polish(
-            objective, max_iter=_POLISH, report=lambda i, value: report(done + i, value)
-        )
+        end = polish(objective, max_iter=_POLISH, report=lambda i, value: report(done + i, value))
         if end.value >= run.value:
             run.value, run.history = end.value, run.history + end.history
         run.converged, run.reason = end.converged, f"{run.reason}; {end.reason}"
@@ -220,8 +218,10 @@ class EM(Learner):
 
 
 def _runs_away(objective: Objective) -> bool:
-    """Whether some parameter still matters by its order of magnitude, as a variance does that
-    shrinks for ever: each row of data then gains what it gained before."""
+    """Whether some parameter still matters by its order of magnitude.
+
+    A variance that shrinks for ever does: each row of data then gains what it gained before.
+    """
     x = objective.read()
     gradient = objective.gradient(x)[1]
     rows = int(objective.data.n_steps.sum())

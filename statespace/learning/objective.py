@@ -122,7 +122,11 @@ class Objective:
             for p, g in zip(self.parameters, grads, strict=True)
         ]
         gradient = torch.cat([g.flatten().double() for g in parts])
-        return (float(value.detach()), gradient) if bool(torch.isfinite(gradient).all()) else (-math.inf, None)
+        return (
+            (float(value.detach()), gradient)
+            if bool(torch.isfinite(gradient).all())
+            else (-math.inf, None)
+        )
 
 
 def perturbed(objective: Objective, first: Tensor, generator: Generator) -> Tensor:
@@ -139,12 +143,15 @@ def perturbed(objective: Objective, first: Tensor, generator: Generator) -> Tens
 
 Mode = Callable[[bool], AbstractContextManager[None]]
 
-_MODES: ContextVar[list[Mode] | None] = ContextVar("modes of the fit that is beginning", default=None)
+_MODES: ContextVar[list[Mode] | None] = ContextVar(
+    "modes of the fit that is beginning", default=None
+)
 
 
 def fits_as(mode: Mode) -> None:
-    """For `start_values` of a model: be inside `mode(True)` until this fit ends, and inside
-    `mode(False)` whenever its likelihood is looked at again (standard errors).
+    """For `start_values` of a model: be inside `mode(True)` until this fit ends.
+
+    And inside `mode(False)` whenever its likelihood is looked at again (standard errors).
 
     Args:
         mode: Makes a context; its argument says whether the model keeps what was found at its

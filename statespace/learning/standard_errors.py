@@ -38,8 +38,10 @@ Errors = tuple[dict[str, float], dict[str, str]]
 
 
 def estimates(model: Any) -> dict[str, float]:
-    """The learned entries of every slot by name, "A[0,1]"; those of one model of a batch carry
-    its index, "A[0,1] (model 2)"."""
+    """The learned entries of every slot by name, "A[0,1]".
+
+    Those of one model of a batch carry its index, "A[0,1] (model 2)".
+    """
     out: dict[str, float] = {}
     with torch.no_grad():
         for slot in _learned(model, [p for p in model.parameters() if p.requires_grad]):
@@ -119,7 +121,9 @@ def _information(objective: Objective, x: Tensor, scale: Tensor) -> Tensor | Non
             if ahead is not None and behind is not None:
                 row = (ahead - behind) / (2 * h)
             elif ahead is not None or behind is not None:
-                row = (ahead - here) / h if ahead is not None else (here - behind) / h
+                end, sign = (ahead, 1.0) if ahead is not None else (behind, -1.0)
+                assert end is not None
+                row = sign * (end - here) / h
             if row is not None:
                 break
         if row is None:
@@ -159,10 +163,9 @@ def _positions(objective: Objective) -> dict[int, slice]:
 def _jacobian(slot: Slot) -> Tensor:
     """Derivative of the named entries in theta, (entries, numbers of theta)."""
     with torch.enable_grad():
-        entries = slot.entries().flatten()
-        rows = [
-            torch.autograd.grad(e, slot.theta, retain_graph=True)[0].flatten() for e in entries
-        ]
+        entries, theta = slot.entries().flatten(), slot.theta
+        assert theta is not None
+        rows = [torch.autograd.grad(e, theta, retain_graph=True)[0].flatten() for e in entries]
     return torch.stack(rows).double()
 
 
@@ -178,7 +181,9 @@ def _at_boundary(slot: Slot, theta: Tensor, errors: Tensor) -> Tensor:
     for block in slot.blocks.learned:
         numbers = list(block.theta)
         k = len(block.rows)
-        ends = [numbers[i * (i + 3) // 2] for i in range(k)] if block.kind == "full" else numbers[:1]
+        ends = (
+            [numbers[i * (i + 3) // 2] for i in range(k)] if block.kind == "full" else numbers[:1]
+        )
         singular = small[:, ends].any(-1)
         hit[:, numbers] |= singular[:, None]
     return hit.flatten()

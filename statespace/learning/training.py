@@ -86,9 +86,12 @@ class Trainer:
     ) -> None:
         """Trains until a criterion is met; the model is left at the best or the last point."""
         failures = 0
+        if self.held_out is not None and at.step == 0:  # the start is a candidate too
+            x = self.x.detach()
+            at.best, at.best_x = self.held_out.value(self.scale * x), x.clone()
         while at.step < self.settings.steps and not at.reason:
             total, weight = 0.0, 0.0
-            for data, state in self._parts():
+            for data, state in self._parts(at):
                 if at.step >= self.settings.steps:
                     break
                 value = self._update(at, data, state)
@@ -117,7 +120,7 @@ class Trainer:
     def _values(self) -> float:
         return float(self.objective.data.n_values.sum())
 
-    def _parts(self) -> Iterator[tuple[Sequences, Any]]:
+    def _parts(self, at: Progress) -> Iterator[tuple[Sequences, Any]]:
         """One pass over the data: minibatches, and inside each its windows with their state."""
         for data in self._batches():
             window = self.settings.window
@@ -129,8 +132,8 @@ class Trainer:
                 rows = data.rows(begin, min(begin + window, data.T))
                 if int(rows.n_values.sum()):
                     yield rows, state
-                if isinstance(self.objective.method, Filter):
-                    state = self._carried(rows, state)
+                if begin + window < data.T and isinstance(self.objective.method, Filter):
+                    state = self._carried(at, rows, state)
 
     def _batches(self) -> Iterator[Sequences]:
         data, size = self.objective.data, self.settings.batch_size
@@ -142,20 +145,25 @@ class Trainer:
         for part in order.to(data.lengths.device).split(size):
             yield data.select(part)
 
-    def _carried(self, rows: Sequences, state: Any) -> Any:
+    def _carried(self, at: Progress, rows: Sequences, state: Any) -> Any:
         """The state after some rows, without a graph: gradients end at the window's start."""
-        self.objective.write(self.scale * self.x.detach())
-        with torch.no_grad():
-            filtered = self.objective.method.scan(
-                self.objective.model, rows, self.generator, state
-            )
-        return filtered.state
+        objective = self.objective
+        for left in range(_FAILURES, -1, -1):
+            objective.write(self.scale * self.x.detach())
+            try:
+                with torch.no_grad():
+                    return objective.method.scan(objective.model, rows, self.generator, state).state
+            except (InputError, NumericalError):  # the last update was too long
+                if not left:
+                    raise
+                self._back(at)
+        return state
 
     def _update(self, at: Progress, data: Sequences, state: Any) -> float | None:
         """One update; the objective per observed value before it, None if it was taken back."""
         value, gradient = self._gradient(data, state)
         if gradient is None:
-            if at.step == 0 and at.best_x is None and at.rate == 1.0:
+            if at.step == 0 and at.rate == 1.0:
                 raise NumericalError(
                     "Gradient: expected a finite log-likelihood at the start values, received "
                     f"{value}. Give other start values, or look at what is held without noise."
@@ -183,9 +191,7 @@ class Trainer:
         objective.write(self.scale * self.x.detach())
         try:
             with torch.enable_grad():
-                log = objective.method.log_likelihood(
-                    objective.model, data, self.generator, state
-                )
+                log = objective.method.log_likelihood(objective.model, data, self.generator, state)
                 value = log.double().sum() / count + log_prior(objective.model) / self._values
             if not math.isfinite(float(value.detach())):
                 return float(value.detach()), None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 import statespace as ss
 
 from .accuracy import FAILURES
@@ -56,7 +57,9 @@ def fits() -> Iterator[Fit]:
     )
     spots = ss.datasets.sunspots().numpy()
     spots = spots - spots.mean()
-    yield Fit("sunspots less their mean: ARMA(2, 1)", spots, ss.LDS.arma(2, 1), {"order": (2, 0, 1)})
+    yield Fit(
+        "sunspots less their mean: ARMA(2, 1)", spots, ss.LDS.arma(2, 1), {"order": (2, 0, 1)}
+    )
     yield Fit(
         "sunspots less their mean: damped cycle and noise",
         spots,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 import statespace as ss
 
 from .accuracy import FAILURES
@@ -117,7 +118,9 @@ def _quick(calls: dict[str, Callable[[], Any]]) -> dict[str, Callable[[], Any]]:
 def _agree(answer: Any, truth: Any, tolerance: float) -> bool:
     pairs = list(zip(answer, truth, strict=False)) if isinstance(truth, tuple) else None
     if isinstance(truth, list):  # histories: as far as both go
-        pairs = [(np.array(answer[:k]), np.array(truth[:k])) for k in [min(len(answer), len(truth))]]
+        pairs = [
+            (np.array(answer[:k]), np.array(truth[:k])) for k in [min(len(answer), len(truth))]
+        ]
     for a, b in pairs or [(np.asarray(answer), np.asarray(truth))]:
         if not np.allclose(a, b, rtol=tolerance, atol=tolerance * float(np.abs(b).max())):
             return False

@@ -24,6 +24,15 @@ def smoothed(model, y, u, lengths, smoother, seed=0, threshold=0.5):
     return model.smooth(y, u, lengths=lengths, method=method, seed=seed)
 
 
+def rotating():
+    """The plain model with a state that turns, and that y says little about."""
+    model = MODELS["plain"]()
+    with torch.no_grad():
+        model.A.copy_(torch.tensor([[0.3, -0.9], [0.9, 0.3]]))
+        model.C.mul_(0.3)
+    return model
+
+
 def check_gaussian(model, name, s, y, u, lengths):
     for i in range(3):
         size = int(lengths[i])
@@ -69,7 +78,7 @@ def test_plain_against_the_dense_gaussian(smoother, threshold):
 @pytest.mark.parametrize("smoother", ["ffbs", "genealogy"])
 def test_a_short_series_beside_a_long_one(smoother):
     """What the long one goes on to do is nothing to the short one: its own end is its end."""
-    model = MODELS["plain"]()
+    model = rotating()
     y, u, _ = ragged_case(model, batch=2, rows=20)
     s = smoothed(model, y, u, torch.tensor([20, 2]), smoother, threshold=1.0)
     with torch.no_grad():
@@ -83,10 +92,7 @@ def test_a_short_series_beside_a_long_one(smoother):
 
 def test_lag_one_covariances_are_the_right_way_round():
     """Row t is Cov(z_{t+1}, z_t): under a rotation it is nearer to itself than to its mirror."""
-    model = MODELS["plain"]()
-    with torch.no_grad():
-        model.A.copy_(torch.tensor([[0.3, -0.9], [0.9, 0.3]]))
-        model.C.mul_(0.3)
+    model = rotating()
     y, u, _ = ragged_case(model, missing=False)
     s = smoothed(model, y, u, None, "ffbs")
     with torch.no_grad():

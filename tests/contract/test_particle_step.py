@@ -1,6 +1,7 @@
 """The particle step in use: one seed one answer, step by step, forecasts, ends, refusals."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -168,6 +169,26 @@ def test_forecast_from_y_and_from_its_state():
     assert from_y.kind == "estimate"
     with pytest.raises(InputError, match="horizon"):
         model.forecast(y, horizon=0, inputs=u)
+
+
+def test_equal_draws_of_unequal_particles():
+    """Where half of the particles weigh nothing, samples and draws come from the other half."""
+    model = Plain()
+    with torch.no_grad():
+        model.A.copy_(torch.eye(2))
+    y, u, _ = ragged_case(model)
+    state = model.filter(y, u, seed=4, method=ParticleFilter(4000)).state
+    x = state.belief.z[..., 0]
+    heavy = torch.where(x > x.mean(0), 0.0, -torch.inf).to(F64).log_softmax(0)
+    half = replace(state, belief=replace(state.belief, log_weights=heavy))
+    ahead = inputs(3, 1, seed=9)
+    fc = model.forecast(horizon=1, inputs=ahead, state=half)
+    other = model.forecast(horizon=1, inputs=ahead, state=state)
+    allowed = 5 * fc.stddev * math.sqrt(2 / 2000)
+    assert bool(((fc.samples.mean(0) - fc.mean).abs() < allowed).all())
+    drawn = model.sample(1, 4000, ahead, state=half, seed=0)
+    assert bool(((drawn.y.mean(0) - fc.mean).abs() < allowed).all())
+    assert not bool(((other.mean - fc.mean).abs() < allowed).all())
 
 
 def test_what_may_follow_a_state():

@@ -11,7 +11,6 @@ import torch
 import statespace as ss
 from statespace.errors import InputError, InputTypeError, MethodError
 from statespace.interface import Maximisable
-from statespace.learning import em as module
 from statespace.parameters import InverseWishart, Normal
 
 
@@ -24,8 +23,12 @@ def factor_data(rows: int = 200, m: int = 5, n: int = 2, *, scale: float = 1.0) 
 
 def factor_model(structure: str) -> ss.LDS:
     return ss.LDS(
-        2, 5, A=ss.Fixed(torch.zeros(2, 2)), Q=ss.Fixed(torch.eye(2)),
-        R=ss.Param(structure=structure), initial="stationary",
+        2,
+        5,
+        A=ss.Fixed(torch.zeros(2, 2)),
+        Q=ss.Fixed(torch.eye(2)),
+        R=ss.Param(structure=structure),
+        initial="stationary",
     )
 
 
@@ -43,8 +46,10 @@ def test_probabilistic_pca_in_closed_form(learner):
     eigenvalues = torch.linalg.eigvalsh(torch.cov(y.mT, correction=0)).flip(0)
     rows, m, n = 200, 5, 2
     noise = eigenvalues[n:].mean()
-    best = -0.5 * rows * (
-        m * math.log(2 * math.pi) + eigenvalues[:n].log().sum() + (m - n) * noise.log() + m
+    best = (
+        -0.5
+        * rows
+        * (m * math.log(2 * math.pi) + eigenvalues[:n].log().sum() + (m - n) * noise.log() + m)
     )
     lds = factor_model("scalar")
     fit = lds.fit(y, learner=learner, seed=0)
@@ -96,8 +101,16 @@ def test_the_result_is_the_likelihood_of_the_model():
 
 def test_sampled_truth_is_recovered():
     """From 20 series of 100 rows A's eigenvalues and the innovations come back."""
-    true = ss.LDS(2, 3, A=[[0.9, 0.2], [-0.2, 0.8]], C=torch.eye(3, 2), Q=0.5 * torch.eye(2),
-                  R=0.3 * torch.eye(3), d=[1.0, -2.0, 0.0], initial="stationary")
+    true = ss.LDS(
+        2,
+        3,
+        A=[[0.9, 0.2], [-0.2, 0.8]],
+        C=torch.eye(3, 2),
+        Q=0.5 * torch.eye(2),
+        R=0.3 * torch.eye(3),
+        d=[1.0, -2.0, 0.0],
+        initial="stationary",
+    )
     y = true.sample(100, (20,), seed=0).y
     lds = ss.LDS(2, 3, initial="stationary")
     fit = lds.fit(y, seed=0)
@@ -163,7 +176,7 @@ def test_models_of_a_batch_are_fitted_each_to_its_series():
 
 
 def test_float32_ends_where_float64_does():
-    """In float32 the fit ends within rounding of the float64 one, and its parameters are float32."""
+    """In float32 the fit ends within rounding of the float64 one, in float32 parameters."""
     y = panel(series=3, rows=30)
     fine = ss.LDS(1, 3, initial="stationary").fit(y, seed=0)
     coarse = ss.LDS(1, 3, initial="stationary", dtype=torch.float32)
@@ -194,12 +207,11 @@ class Wrong(ss.LDS):
 
 def test_a_fall_is_said_and_taken_back():
     """Where the likelihood falls, the fit is not converged, says by how much, and ends above."""
-    lds = Wrong(1, 3, initial="stationary")
-    fit = lds.fit(panel(), learner=ss.EM(polish=False), seed=0)
+    lds, y = Wrong(1, 3), panel()
+    fit = lds.fit(y, learner=ss.EM(polish=False), seed=0)
     assert not fit.converged
     assert "fell by" in fit.reason
     assert fit.log_likelihood == max(fit.history)
-    y = panel()
     assert float(lds.log_likelihood(y).sum().detach()) == pytest.approx(fit.log_likelihood)
 
 
@@ -214,10 +226,10 @@ def test_polish_never_ends_lower():
 
 def test_restarts_keep_the_best_and_all_histories():
     """Of three starts the highest end is kept; the same seed gives the same fit."""
-    y = panel(series=1, rows=40)[0]
+    y = panel(series=1, rows=30)[0][:, :2]
     runs = []
     for _ in range(2):
-        fit = ss.LDS(2, 3, initial="stationary").fit(y, learner=ss.EM(restarts=2), seed=7)
+        fit = ss.LDS(1, 2, initial="stationary").fit(y, learner=ss.EM(restarts=2), seed=7)
         runs.append(fit)
         assert len(fit.restarts) == 2
         assert fit.log_likelihood >= max(max(h) for h in fit.restarts) - 1e-9
@@ -238,10 +250,16 @@ def test_held_and_tied_parameters_stay_so_through_polish():
     """EM and polish leave held entries bit for bit, and ties equal."""
     a = torch.tensor([[0.8, 0.0], [0.1, 0.5]], dtype=torch.float64)
     lds = ss.LDS(
-        2, 3, A=ss.Param(a, free=[[True, False], [True, True]]),
-        C=ss.Param([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]], labels=[[0, 0], [0, 0], [1, 1]],
-                   free=[[False, False], [False, False], [True, True]]),
-        R=ss.Param(structure="scalar"), initial="stationary",
+        2,
+        3,
+        A=ss.Param(a, free=[[True, False], [True, True]]),
+        C=ss.Param(
+            [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]],
+            labels=[[0, 0], [0, 0], [1, 1]],
+            free=[[False, False], [False, False], [True, True]],
+        ),
+        R=ss.Param(structure="scalar"),
+        initial="stationary",
     )
     assert lds.fit(panel(), seed=0).converged
     assert lds.A[0, 1] == 0.0
@@ -254,8 +272,12 @@ def test_held_and_tied_parameters_stay_so_through_polish():
 def test_priors_are_climbed_and_said():
     """With priors the posterior rises; the reason says so; the log-likelihood is without them."""
     y = panel(series=4, rows=15)
-    lds = ss.LDS(1, 3, A=ss.Param([[0.5]], prior=Normal(0.0, 0.01)),
-                 R=ss.Param(torch.eye(3), prior=InverseWishart(5.0, torch.eye(3))))
+    lds = ss.LDS(
+        1,
+        3,
+        A=ss.Param([[0.5]], prior=Normal(0.0, 0.01)),
+        R=ss.Param(torch.eye(3), prior=InverseWishart(5.0, torch.eye(3))),
+    )
     fit = lds.fit(y, seed=0)
     assert "log posterior" in fit.reason
     assert np.diff(fit.history).min() > -1e-8
@@ -273,14 +295,15 @@ def test_one_series_leaves_the_first_state_to_the_stationary_distribution():
     assert fit.num_params == 4 + 6 + 3 + 3 + 6
     a, q, p = lds.A.detach(), lds.Q.detach(), lds.initial_cov.detach()
     torch.testing.assert_close(a @ p @ a.mT + q, p)
-    assert lds.initial == "estimate"
+    assert lds.initial_kind == "estimate"
     assert all(p.requires_grad for p in lds.parameters())
 
 
 def test_a_variance_at_zero_is_reached():
     """A level that does not move: polish ends at its boundary, not short of it."""
     g = torch.Generator().manual_seed(0)
-    y = 5 + torch.randn(60, 1, generator=g, dtype=torch.float64)
+    e = torch.randn(61, 1, generator=g, dtype=torch.float64)
+    y = 5 + e[1:] - 0.5 * e[:-1]
     lds = ss.LDS.local_level().replace(R=None)
     fit = lds.fit(y, seed=0)
     assert fit.converged, fit.reason
@@ -300,7 +323,8 @@ def test_degenerate_columns_are_named(kind, learner):
     assert not fit.converged
     assert math.isfinite(fit.log_likelihood)
     assert "column 2" in fit.reason
-    assert fit.warnings and "olumn 2" in fit.warnings[0]
+    assert fit.warnings
+    assert "olumn 2" in fit.warnings[0]
     assert all(bool(torch.isfinite(s.value()).all()) for s in lds.slots.values())
 
 
@@ -328,8 +352,11 @@ def test_a_column_without_data_in_one_series_is_refused_only_for_its_own_model()
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
-        ({"max_iter": -1}, "max_iter"), ({"max_iter": 2.5}, "max_iter"),
-        ({"tol": -1.0}, "tol"), ({"restarts": -1}, "restarts"), ({"tol": math.nan}, "tol"),
+        ({"max_iter": -1}, "max_iter"),
+        ({"max_iter": 2.5}, "max_iter"),
+        ({"tol": -1.0}, "tol"),
+        ({"restarts": -1}, "restarts"),
+        ({"tol": math.nan}, "tol"),
     ],
 )
 def test_settings_out_of_range(settings, word):
@@ -378,5 +405,4 @@ def test_an_interrupted_fit_leaves_the_model_as_it_was():
     with pytest.raises(KeyboardInterrupt):
         lds.fit(panel(series=1)[0], progress=stop)
     assert not any(s.is_set for s in lds.slots.values() if s.n_free)
-    assert lds.initial == "estimate"
-    assert module._MODES is not None if hasattr(module, "_MODES") else True
+    assert lds.initial_kind == "estimate"

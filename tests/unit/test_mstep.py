@@ -73,8 +73,15 @@ def expected_log_joint(old: dict, new: dict, y: torch.Tensor, u: torch.Tensor) -
     t, b_t = len(y), (u @ old["B"].mT + old["b"]).numpy()
     d_t = (u @ old["D"].mT + old["d"]).numpy()
     dense = DenseOracle(
-        y.numpy(), old["A"].numpy(), b_t, old["Q"].numpy(), old["C"].numpy(), d_t,
-        old["R"].numpy(), old["initial_mean"].numpy(), old["initial_cov"].numpy(),
+        y.numpy(),
+        old["A"].numpy(),
+        b_t,
+        old["Q"].numpy(),
+        old["C"].numpy(),
+        d_t,
+        old["R"].numpy(),
+        old["initial_mean"].numpy(),
+        old["initial_cov"].numpy(),
     )
     mean, cov = (torch.as_tensor(np.asarray(x)) for x in dense.posterior())
     # rows of the residual e = F x - g, x = (z_1 .. z_T, y_1 .. y_T)
@@ -132,12 +139,12 @@ def slopes(lds, before, after, y, u, at: dict) -> dict[str, torch.Tensor]:
     total = sum(expected_log_joint(before, point, a, b) for a, b in zip(y, u, strict=True))
     for name in entries:
         prior = lds.slots[name].prior
-        if isinstance(prior, Normal):
-            total = total + prior.log_prob(point[name])
-        elif prior is not None:
+        if isinstance(prior, Normal) or prior is not None:
             total = total + prior.log_prob(point[name])
     grads = torch.autograd.grad(total, list(entries.values()))
-    return {k: g * (e.detach().abs() + 0.1) for (k, e), g in zip(entries.items(), grads, strict=True)}
+    return {
+        k: g * (e.detach().abs() + 0.1) for (k, e), g in zip(entries.items(), grads, strict=True)
+    }
 
 
 def check_conditional_maximum(lds, y, u, *, skip: tuple[str, ...] = ()) -> tuple[dict, dict]:
@@ -151,7 +158,10 @@ def check_conditional_maximum(lds, y, u, *, skip: tuple[str, ...] = ()) -> tuple
             continue
         found = (at_end if name in ("Q", "R", "initial_cov") else given_noise)[name]
         assert float(found.abs().max()) < 1e-8, name
-    joint = [sum(expected_log_joint(before, x, *s) for s in zip(y, u, strict=True)) for x in (before, after)]
+    joint = [
+        sum(expected_log_joint(before, x, *s) for s in zip(y, u, strict=True))
+        for x in (before, after)
+    ]
     assert joint[1] >= joint[0] - 1e-9 or any(s.prior is not None for s in lds.slots.values())
     return before, after
 
@@ -175,8 +185,16 @@ def test_q_is_divided_by_the_number_of_transitions():
     """With z seen exactly, Q is the residual sum of squares over T - 1, not over T."""
     g = torch.Generator().manual_seed(3)
     z = torch.randn(6, 1, generator=g, dtype=torch.float64).cumsum(0)
-    lds = ss.LDS(1, 1, A=ss.Fixed([[1.0]]), C=ss.Fixed([[1.0]]), d=ss.Fixed([0.0]), Q=[[1.0]],
-                 R=ss.Fixed([[1e-20]]), initial="diffuse")
+    lds = ss.LDS(
+        1,
+        1,
+        A=ss.Fixed([[1.0]]),
+        C=ss.Fixed([[1.0]]),
+        d=ss.Fixed([0.0]),
+        Q=[[1.0]],
+        R=ss.Fixed([[1e-20]]),
+        initial="diffuse",
+    )
     data = read_sequences(z, obs_dim=1, input_dim=0, dtype=torch.float64, device="cpu")
     lds.maximise(lds.statistics(Kalman().smooth(lds, data, torch.Generator()), data))
     assert float(lds.Q.detach()) == pytest.approx(float(z.diff(dim=0).square().sum()) / 5, rel=1e-9)
@@ -197,21 +215,42 @@ def test_initial_moments_are_taken_over_series():
 
 
 STRUCTURES = {
-    "diagonal noise": {"Q": ss.Param(torch.diag(torch.tensor([0.4, 0.9])), structure="diag"),
-                       "R": ss.Param(torch.diag(torch.tensor([0.4, 0.9, 0.2])), structure="diag")},
-    "scalar noise": {"Q": ss.Param(0.5 * torch.eye(2), structure="scalar"),
-                     "R": ss.Param(0.5 * torch.eye(3), structure="scalar")},
-    "held entries": {"A": ss.Param([[0.7, 1.0], [0.0, 0.6]], free=[[True, False], [False, True]]),
-                     "C": ss.Param([[1.0, 0.0], [0.3, 1.0], [0.2, -0.4]],
-                                   free=[[False, False], [True, False], [True, True]])},
-    "tied entries": {"A": ss.Param([[0.6, 0.3], [-0.3, 0.6]], labels=[[1, 2], [-2, 1]]),
-                     "d": ss.Param([0.4, 0.4, 0.1], labels=[1, 1, 2]),
-                     "R": ss.Param(torch.diag(torch.tensor([0.4, 0.4, 0.2])), structure="diag",
-                                   labels=[[1, 0, 0], [0, 1, 0], [0, 0, 2]])},
-    "blocks": {"R": ss.Param([[0.5, 0.1, 0.0], [0.1, 0.4, 0.0], [0.0, 0.0, 0.3]],
-                             free=[[True, True, False], [True, True, False], [False, False, True]])},
-    "held slots": {"A": ss.Fixed([[0.7, 0.2], [-0.3, 0.6]]), "D": ss.Fixed([[0.1], [0.0], [0.3]]),
-                   "Q": ss.Fixed([[1.0, 0.2], [0.2, 0.5]]), "initial_mean": ss.Fixed([0.0, 1.0])},
+    "diagonal noise": {
+        "Q": ss.Param(torch.diag(torch.tensor([0.4, 0.9])), structure="diag"),
+        "R": ss.Param(torch.diag(torch.tensor([0.4, 0.9, 0.2])), structure="diag"),
+    },
+    "scalar noise": {
+        "Q": ss.Param(0.5 * torch.eye(2), structure="scalar"),
+        "R": ss.Param(0.5 * torch.eye(3), structure="scalar"),
+    },
+    "held entries": {
+        "A": ss.Param([[0.7, 1.0], [0.0, 0.6]], free=[[True, False], [False, True]]),
+        "C": ss.Param(
+            [[1.0, 0.0], [0.3, 1.0], [0.2, -0.4]],
+            free=[[False, False], [True, False], [True, True]],
+        ),
+    },
+    "tied entries": {
+        "A": ss.Param([[0.6, 0.3], [-0.3, 0.6]], labels=[[1, 2], [-2, 1]]),
+        "d": ss.Param([0.4, 0.4, 0.1], labels=[1, 1, 2]),
+        "R": ss.Param(
+            torch.diag(torch.tensor([0.4, 0.4, 0.2])),
+            structure="diag",
+            labels=[[1, 0, 0], [0, 1, 0], [0, 0, 2]],
+        ),
+    },
+    "blocks": {
+        "R": ss.Param(
+            [[0.5, 0.1, 0.0], [0.1, 0.4, 0.0], [0.0, 0.0, 0.3]],
+            free=[[True, True, False], [True, True, False], [False, False, True]],
+        )
+    },
+    "held slots": {
+        "A": ss.Fixed([[0.7, 0.2], [-0.3, 0.6]]),
+        "D": ss.Fixed([[0.1], [0.0], [0.3]]),
+        "Q": ss.Fixed([[1.0, 0.2], [0.2, 0.5]]),
+        "initial_mean": ss.Fixed([0.0, 1.0]),
+    },
     "diagonal dynamics": {"A": ss.Param([[0.7, 0.0], [0.0, -0.2]], structure="diag")},
 }
 
@@ -247,8 +286,13 @@ def test_models_of_a_batch_are_their_own():
     y, u = ragged(lengths=(7, 7, 7))
     y = [torch.nan_to_num(v, nan=0.5) for v in y]
     starts = [numbers(seed) for seed in range(3)]
-    together = ss.LDS(N, M, P, initial="estimate", **{
-        k: ss.Param(torch.stack([s[k] for s in starts])) for k in NAMES})
+    together = ss.LDS(
+        N,
+        M,
+        P,
+        initial="estimate",
+        **{k: ss.Param(torch.stack([s[k] for s in starts])) for k in NAMES},
+    )
     one_step(together, torch.stack(y), torch.stack(u))
     for i, start in enumerate(starts):
         alone = ss.LDS(N, M, P, initial="estimate", **{k: ss.Param(v) for k, v in start.items()})
@@ -278,7 +322,8 @@ def test_noise_free_rows_are_left_to_the_gradient():
     """A learned coefficient in a noise-free row stays; its route says so; the others move."""
     lds = learned(
         A=ss.Param([[0.7, 0.2], [0.5, 0.0]], free=[[True, True], [True, False]]),
-        B=ss.Fixed(torch.zeros(N, P)), b=ss.Fixed(torch.zeros(N)),
+        B=ss.Fixed(torch.zeros(N, P)),
+        b=ss.Fixed(torch.zeros(N)),
         Q=ss.Param([[0.5, 0.0], [0.0, 0.0]], free=[[True, False], [False, False]]),
     )
     before, after = one_step(lds, *ragged())
@@ -325,8 +370,14 @@ def test_varying_parameters_are_held_and_the_rest_climbs():
 def test_stationary_start_never_falls(b):
     """The conditional step of a stationary start raises the likelihood until it is flat."""
     start = numbers()
-    lds = ss.LDS(N, M, P, initial="stationary",
-                 **{k: start[k] for k in ("A", "B", "C", "D", "d", "Q", "R")}, b=b)
+    lds = ss.LDS(
+        N,
+        M,
+        P,
+        initial="stationary",
+        **{k: start[k] for k in ("A", "B", "C", "D", "d", "Q", "R")},
+        b=b,
+    )
     y, u = ragged(lengths=(8, 5, 6, 9))
     data = sequences(y, u)
     kalman, rng = Kalman(), torch.Generator()
@@ -344,8 +395,17 @@ def test_large_levels_lose_no_digits():
     """Residual moments keep a small R beside a level of 1e8, where sums of squares would not."""
     g = torch.Generator().manual_seed(7)
     e = torch.randn(200, 1, generator=g, dtype=torch.float64)
-    lds = ss.LDS(1, 1, A=ss.Fixed([[0.0]]), C=ss.Fixed([[0.0]]), Q=ss.Fixed([[1.0]]),
-                 d=[1e8], R=[[2.0]], initial_mean=[0.0], initial_cov=[[1.0]])
+    lds = ss.LDS(
+        1,
+        1,
+        A=ss.Fixed([[0.0]]),
+        C=ss.Fixed([[0.0]]),
+        Q=ss.Fixed([[1.0]]),
+        d=[1e8],
+        R=[[2.0]],
+        initial_mean=[0.0],
+        initial_cov=[[1.0]],
+    )
     data = read_sequences(1e8 + 1e-3 * e, obs_dim=1, input_dim=0, dtype=torch.float64, device="cpu")
     for _ in range(2):
         lds.maximise(lds.statistics(Kalman().smooth(lds, data, torch.Generator()), data))

@@ -20,9 +20,9 @@ _PEERS = {
 
 def gather() -> tuple[Library, list[Library], dict[str, str]]:
     """This library, the peers that are installed, and why the others are not here."""
-    # Read when JAX is imported: with few cores, calls that it dispatches asynchronously can wait
-    # for each other without end.
-    os.environ.setdefault("JAX_CPU_ENABLE_ASYNC_DISPATCH", "false")
+    # JAX reads this at its import. With the two threads that two cores would give it, calls that
+    # are parallel in time came to wait for each other without end (jaxlib 0.10.2).
+    os.environ.setdefault("NPROC", str(max(8, os.cpu_count() or 1)))
     peers, absent = [], {}
     for package, place in _PEERS.items():
         try:

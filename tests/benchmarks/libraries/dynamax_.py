@@ -27,7 +27,6 @@ from ..problems import Array, Problem
 from .base import WIDTHS, Calls, Library, Moments, NotOffered, flat_start
 
 
-
 def _information(params: ParamsLGSSM) -> ParamsLGSSMInfo:
     inverse = jnp.linalg.inv
     return ParamsLGSSMInfo(
@@ -57,7 +56,8 @@ class Dynamax(Library):
     also = ("jax",)
     settings = (
         "lgssm_filter and lgssm_smoother, sequential and parallel in time, and the information "
-        "filter, in 64 bits (32 where the problem is); under jax.jit, compiled before the clock starts; gradients by jax.grad; "
+        "filter, in 64 bits (32 where the problem is); under jax.jit, compiled before the clock "
+        "starts; gradients by jax.grad; "
         "EM as e_step (under vmap) and m_step in one compiled function; a flat start as a prior "
         "variance of 1e6, 1e8, 1e10 or 1e12"
     )

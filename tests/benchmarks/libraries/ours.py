@@ -15,7 +15,9 @@ from .base import Calls, Library, Moments
 
 class Ours(Library):
     name, package = "statespace", "torch"
-    settings = "LDS with its defaults, called with numpy data: the whole of the door is in every row"
+    settings = (
+        "LDS with its defaults, called with numpy data: the whole of the door is in every row"
+    )
 
     @property
     def versions(self) -> str:
@@ -40,7 +42,9 @@ class Ours(Library):
         return {"default": run}
 
     def fit_level(self, y: Array) -> Calls:
-        return {"default": lambda: float(ss.LDS.local_level().replace(R=None).fit(y).log_likelihood)}
+        return {
+            "default": lambda: float(ss.LDS.local_level().replace(R=None).fit(y).log_likelihood)
+        }
 
 
 def _model(p: Problem, initial: str = "known") -> ss.LDS:

@@ -33,7 +33,9 @@ class Pykalman(Library):
                 for name in _FILTERS
                 for w in WIDTHS
             }
-        return {name: partial(_run, "loglikelihood", _model(name, p), _data(p)) for name in _FILTERS}
+        return {
+            name: partial(_run, "loglikelihood", _model(name, p), _data(p)) for name in _FILTERS
+        }
 
     def smooth(self, p: Problem) -> Calls:
         if p.diffuse:

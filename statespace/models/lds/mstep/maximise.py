@@ -13,6 +13,7 @@ stationary start ties A, b and Q to z_1, which has no closed form: see `stationa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -96,7 +97,7 @@ def maximise(lds: Any, statistics: Mapping[str, Moments]) -> None:
             slots = [lds.slots[n] for n in coefficients]
             slot = lds.slots[noise]
             if name == "dynamics" and "stationary" in lds.kinds:
-                climb(lds, statistics, lambda s=slots, q=slot, m=moments: _update(s, q, m))
+                climb(lds, statistics, partial(_update, slots, slot, moments))
             elif _alike(lds, coefficients):
                 _update(slots, slot, moments)
 
@@ -137,5 +138,4 @@ def _semidefinite(total: Tensor) -> Tensor:
         return total
     values, vectors = torch.linalg.eigh(scaled)
     clipped = (vectors * values.clamp_min(0)[..., None, :]) @ vectors.mT
-    clipped = 0.5 * (clipped + clipped.mT) * (sd[..., :, None] * sd[..., None, :])
-    return clipped
+    return 0.5 * (clipped + clipped.mT) * (sd[..., :, None] * sd[..., None, :])

@@ -64,7 +64,7 @@ def shift_coefficients(slots: Sequence[Slot], noise: Covariance, moments: Moment
     for slot in learned.free:
         assert slot.theta is not None
         part = delta[..., begin : begin + slot.n_free]
-        slot.theta += part.to(slot.theta)
+        slot.theta.data += part.to(slot.theta)
         begin += slot.n_free
     change = delta.new_zeros(*delta.shape[:-1], *shape[-2:])
     change[..., learned.rows, learned.cols] = delta[..., learned.number] * learned.sign
@@ -210,8 +210,10 @@ def _prior(learned: _Learned) -> tuple[Tensor, Tensor]:
 
 
 def _solve(h: Tensor, g: Tensor, fixed: Tensor | None = None) -> Tensor:
-    """H^+ g for a positive semidefinite H, (*, k, k), (*, k, r); directions that H or `fixed`
-    says nothing may move along get nothing. Scaled to a unit diagonal first."""
+    """H^+ g for a positive semidefinite H, (*, k, k), (*, k, r), scaled to a unit diagonal first.
+
+    Directions along which H or `fixed` says that nothing may move get nothing.
+    """
     size = h.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
     unit = torch.where(size > 0, size, torch.ones_like(size))
     h = h / unit[..., :, None] / unit[..., None, :]

@@ -66,8 +66,7 @@ def climb(lds: Any, statistics: Mapping[str, Moments], propose: Callable[[], Non
             return math.inf, x
         grads = torch.autograd.grad(value, [s.theta for s in slots], allow_unused=True)
         parts = [
-            torch.zeros_like(s.theta) if g is None else g
-            for s, g in zip(slots, grads, strict=True)
+            torch.zeros_like(s.theta) if g is None else g for s, g in zip(slots, grads, strict=True)
         ]
         return -float(value.detach()), -scale * torch.cat([p.flatten() for p in parts]).double()
 

@@ -31,14 +31,13 @@ from statespace.sequences import Sequences
 __all__ = ["Moments", "statistics"]
 
 
-
 class Moments(NamedTuple):
     """Sums over time, (*models, ...); with an axis of time where the noise varies in it."""
 
     ee: Tensor  # (*models, [T,] k, k)    sum of E[e e']
     ex: Tensor  # (*models, [T,] k, q)    sum of E[e x']
     xx: Tensor  # (*models, [T,] q, q)    sum of E[x x']
-    count: Tensor  # (*models,)           how many residuals
+    count: Tensor  # type: ignore[assignment]  # (*models,)  how many residuals
 
 
 class _Posterior(NamedTuple):
@@ -81,7 +80,9 @@ def statistics(lds: Any, smoothed: Smoothed, data: Sequences) -> dict[str, Momen
 
 def _read(smoothed: Smoothed, data: Sequences) -> _Posterior:
     mean, cov, cross = smoothed.mean, smoothed.cov, smoothed.cross_cov
-    assert mean is not None and cov is not None and cross is not None
+    assert mean is not None
+    assert cov is not None
+    assert cross is not None
     batch = mean.shape[:-2]
     active = data.active.expand(*batch, data.T)
     on, both = active[..., None], (active[..., 1:])[..., None, None]
@@ -116,7 +117,9 @@ def _regressors(z: Tensor, inputs: Tensor) -> Tensor:
     """x_t = (z, u, 1), (*batch, T, n + p + 1)."""
     lead = torch.broadcast_shapes(z.shape[:-1], inputs.shape[:-1])
     one = torch.ones(*lead, 1, dtype=z.dtype, device=z.device)
-    return torch.cat([z.expand(*lead, z.shape[-1]), inputs.expand(*lead, inputs.shape[-1]), one], -1)
+    return torch.cat(
+        [z.expand(*lead, z.shape[-1]), inputs.expand(*lead, inputs.shape[-1]), one], -1
+    )
 
 
 def _dynamics(

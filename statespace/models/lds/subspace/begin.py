@@ -13,7 +13,7 @@ from statespace.errors import InputError, NumericalError
 from statespace.inference.kalman import Kalman
 from statespace.models.lds.subspace.complete import Known, first_state, reach, respond
 from statespace.models.lds.subspace.few import hold_unknowable
-from statespace.models.lds.subspace.realise import Realisation, principal, subspace
+from statespace.models.lds.subspace.realise import Realisation, horizons, principal, subspace
 from statespace.models.lds.subspace.table import Table, tables
 from statespace.sequences import Sequences
 
@@ -62,20 +62,30 @@ class _Start:
         value = slot.value() if slot.is_set and name not in self.unset else slot.held
         if slot.varies:
             value = value.mean(-len(slot.event) - 1)
-        return value.detach().double().expand(*self.models, *slot.event).reshape(self.count, *slot.event)
+        return (
+            value.detach()
+            .double()
+            .expand(*self.models, *slot.event)
+            .reshape(self.count, *slot.event)
+        )
 
     def _now(self, name: str) -> Tensor:
         """The value that is set by now, (models, *event)."""
         slot = self.lds.slots[name]
         value = slot.value().mean(-len(slot.event) - 1) if slot.varies else slot.value()
-        return value.detach().double().expand(*self.models, *slot.event).reshape(self.count, *slot.event)
+        return (
+            value.detach()
+            .double()
+            .expand(*self.models, *slot.event)
+            .reshape(self.count, *slot.event)
+        )
 
     def _write(self, name: str, values: Sequence[Tensor]) -> None:
         slot = self.lds.slots[name]
         slot.set_(torch.stack(list(values)).reshape(*self.models, *slot.event))
 
     def _centre(self) -> Tensor:
-        """d where it is held, NaN where the level is wanted from the data."""
+        """D where it is held, NaN where the level is wanted from the data."""
         slot = self.lds.slots["d"]
         held = self._read("d")
         if "d" in self.unset:
@@ -110,28 +120,33 @@ class _Start:
         if not self.unset & {"A", "C"}:
             yield [None] * self.count
             return
-        found = [self._identified(i, table) for i, table in enumerate(self.tables)]
         rest = [self._principal(i, table) for i, table in enumerate(self.tables)]
-        if any(f is not None for f in found):
-            yield [r if f is None else f for f, r in zip(found, rest, strict=True)]
+        each = [horizons(table, self.lds.latent_dim) for table in self.tables]
+        for turn in range(max(len(ks) for ks in each)):
+            found = [
+                self._identified(i, table, ks[turn]) if turn < len(ks) else None
+                for i, (table, ks) in enumerate(zip(self.tables, each, strict=True))
+            ]
+            if any(f is not None for f in found):
+                yield [r if f is None else f for f, r in zip(found, rest, strict=True)]
         yield list(rest)
 
     def _wanted(self, name: str) -> bool:
         """Whether every entry is wanted, none tied."""
         return name in self.unset and self.lds.slots[name].pattern.plain
 
-    def _identified(self, i: int, table: Table) -> Realisation | None:
+    def _identified(self, i: int, table: Table, k: int) -> Realisation | None:
         if not self._wanted("A"):
             return None
         if self._wanted("C"):
-            found = subspace(table, self.lds.latent_dim)
+            found = subspace(table, self.lds.latent_dim, k)
             q = None if "Q" in self.unset else self._read("Q")[i]
             if found is None or q is None:
                 return found
             return found.driven_by(q) if _definite(q) else None
         if "C" in self.unset or "Q" not in self.unset:
             return None
-        found = subspace(table, self.lds.latent_dim)
+        found = subspace(table, self.lds.latent_dim, k)
         c = self._read("C")[i] / table.spread[:, None]
         return None if found is None else found.seen_through(c)
 
@@ -140,7 +155,7 @@ class _Start:
         variance = torch.ones(n, dtype=torch.float64, device=table.y.device)
         if "C" not in self.unset:
             c = self._read("C")[i] / table.spread[:, None]
-            variance = 1 / reach(torch.zeros_like(c[:, :0].mT @ c[:, :0]), c).square()
+            variance = 1 / reach(torch.zeros(n, n).to(c), c).square()
         elif "Q" not in self.unset:
             q = self._read("Q")[i].diagonal()
             variance = torch.where(q > 0, q, torch.ones_like(q))
@@ -158,7 +173,9 @@ class _Start:
         moves, reads = self._responses()
         for name, values in (("B", moves), ("D", reads)):
             if name in self.unset:
-                parts = [v[:, :-1] / t.input_spread for v, t in zip(values, self.tables, strict=True)]
+                parts = [
+                    v[:, :-1] / t.input_spread for v, t in zip(values, self.tables, strict=True)
+                ]
                 scale = [t.spread[:, None] if name == "D" else 1.0 for t in self.tables]
                 self._write(name, [v * s for v, s in zip(parts, scale, strict=True)])
         if "b" in self.unset:
@@ -186,7 +203,9 @@ class _Start:
             for known in (move, read):
                 known.value[known.free] = 0.0
             simple = t.p == 0 and "b" not in self.unset
-            pair = (move.value, read.value) if simple else respond(t, self.a[i], self.c[i], move, read)
+            pair = (
+                (move.value, read.value) if simple else respond(t, self.a[i], self.c[i], move, read)
+            )
             moves.append(pair[0])
             reads.append(pair[1])
         return moves, reads
@@ -236,4 +255,3 @@ class _Start:
 
 def _definite(q: Tensor) -> bool:
     return bool(torch.linalg.cholesky_ex(q).info == 0)
-

@@ -51,7 +51,8 @@ def respond(
 
     Args:
         table: The data.
-        a, c: Transition and loadings.
+        a: Transition.
+        c: Loadings.
         moves: [B b].
         reads: [D d].
     """

@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 
 from statespace.models.lds.subspace.table import Table
 
-__all__ = ["Realisation", "principal", "subspace"]
+__all__ = ["Realisation", "horizons", "principal", "subspace"]
 
 _RADIUS = 0.99  # a start is stable
 _LONGEST = 8  # rows of past and future where there is room
@@ -52,8 +52,10 @@ class Realisation:
         return Realisation(turn @ self.a @ back, self.c @ back, q, self.r)
 
     def seen_through(self, c: Tensor) -> Realisation | None:
-        """The same system in coordinates in which y sees it through c (m, n); None if c hides
-        what this one shows."""
+        """The same system in coordinates in which y sees it through c (m, n).
+
+        None if c hides what this one shows.
+        """
         n = self.a.shape[0]
         rank = int(torch.linalg.matrix_rank(c))
         if rank < min(c.shape) or int(torch.linalg.matrix_rank(self.c)) < min(c.shape):
@@ -67,11 +69,8 @@ class Realisation:
         return Realisation(back @ self.a @ turn, c, back @ self.q @ back.mT, self.r)
 
 
-def subspace(table: Table, n: int) -> Realisation | None:
-    """By canonical variates; None where the series are too short or have too many gaps."""
-    k = _horizon(table, n)
-    if k is None or table.gaps > 0.5 or n == 0:
-        return None
+def subspace(table: Table, n: int, k: int) -> Realisation | None:
+    """By canonical variates with k rows of past and future; None where these span too little."""
     past, future, inputs, follows = _stacked(table, k)
     one = torch.cat([inputs, torch.ones_like(past[:, :1])], -1)
     p, f = _without(one, past), _without(one, future)
@@ -87,26 +86,33 @@ def subspace(table: Table, n: int) -> Realisation | None:
     right = torch.cat([state, u, torch.ones_like(y[:, :1])], -1)
     c, errors = _regression(right, y)
     a, noise = _regression(right[:-1][follows], state[1:][follows])
-    return Realisation(
-        _stable(a[:, :n]), c[:, :n], _second_moment(noise), _second_moment(errors)
-    )
+    return Realisation(_stable(a[:, :n]), c[:, :n], _second_moment(noise), _second_moment(errors))
 
 
-def _horizon(table: Table, n: int) -> int | None:
-    """k: rows of past and future, as many as the data can feed, at least what n needs."""
+def horizons(table: Table, n: int) -> list[int]:
+    """Rows of past and future worth a try: as many as the data can feed, and as few as n needs.
+
+    Canonical correlations of many columns over few rows are near one whatever the data.
+    """
+    if n == 0 or table.gaps > 0.5:
+        return []
     least = max(2, math.ceil(n / table.m) + 1)
     lengths = table.active.sum(1)
+    found = []
     for k in range(max(least, _LONGEST), least - 1, -1):
         rows = int((lengths - 2 * k + 1).clamp_min(0).sum())
         columns = k * (table.m + table.p)
-        if columns <= _WIDEST and rows >= 3 * columns + table.p * k + n + 2:
-            return k
-    return None
+        wanted = (10 if k > least else 3) * columns + table.p * k + n + 2
+        if columns <= _WIDEST and rows >= wanted and (not found or k == least):
+            found.append(k)
+    return found
 
 
 def _stacked(table: Table, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Past (N, k (m + p)), future (N, k m), its inputs (N, k p), and which row is followed by the
-    next row of the same series (N - 1,)."""
+    """Past (N, k (m + p)), future (N, k m), its inputs (N, k p), and which rows go on.
+
+    A row goes on if the next row of the same series follows it, (N - 1,).
+    """
     y, u = table.filled, table.u
     windows = y.unfold(1, 2 * k, 1).mT  # (S, N_s, 2k, m)
     drives = u.unfold(1, 2 * k, 1).mT
@@ -119,8 +125,8 @@ def _stacked(table: Table, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _without(x: Tensor, y: Tensor) -> Tensor:
-    """y less its regression on x."""
-    coefficients, residual = _regression(x, y)
+    """Y less its regression on x."""
+    _coefficients, residual = _regression(x, y)
     return residual
 
 
@@ -166,9 +172,10 @@ def principal(table: Table, n: int, variance: Tensor, generator: Generator) -> R
     draw = torch.randn(m + n, n, generator=generator, device=generator.device).to(s)
     c, a = 0.1 * draw[:m], 0.1 * draw[m:]
     k = min(n, m)
-    c[:, :k] = vectors[:, :k] * (values[:k] - min(rest, 0.5 * float(values[0]))).clamp_min(
-        0.01 * float(values[0])
-    ).sqrt()
+    c[:, :k] = (
+        vectors[:, :k]
+        * (values[:k] - min(rest, 0.5 * float(values[0]))).clamp_min(0.01 * float(values[0])).sqrt()
+    )
     scores = table.filled @ vectors[:, :k]
     on = table.active[:, 1:] & table.active[:, :-1]
     if bool(on.any()):
@@ -182,6 +189,4 @@ def principal(table: Table, n: int, variance: Tensor, generator: Generator) -> R
     size = variance.sqrt()
     floor = 0.01 * torch.diag(s.diagonal())
     left = (vectors[:, k:] * values[k:].clamp_min(0)) @ vectors[:, k:].mT
-    return Realisation(
-        a * size[:, None] / size, c / size, q * size[:, None] * size, left + floor
-    )
+    return Realisation(a * size[:, None] / size, c / size, q * size[:, None] * size, left + floor)

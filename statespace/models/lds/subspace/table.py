@@ -54,7 +54,7 @@ class Table:
 
     @cached_property
     def filled(self) -> Tensor:
-        """y with straight lines across gaps, the nearest value at the ends; for starts alone."""
+        """Y with straight lines across gaps, the nearest value at the ends; for starts alone."""
         rows = torch.arange(self.y.shape[1], device=self.y.device)[:, None].expand_as(self.y[0])
         rows = rows.expand_as(self.y)
         left = torch.where(self.observed, rows, -1).cummax(1).values

@@ -3,7 +3,7 @@
     x <- x + step of Adam(gradient of the log-likelihood per observed value),   theta = scale x
 
 The scale makes one learning rate serve parameters in any units. A step that leads out of the
-feasible set is taken back, and the rate is halved from there on.
+feasible set is taken back half the way, and the next ones are shorter.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Progress:
         best: The best criterion so far, with its x; the criterion is the validation data's
             log-likelihood where there are any, else the objective.
         waited: Evaluations since the best one.
-        rate: What is left of the learning rate after failures.
+        rate: What is left of the learning rate after steps that were taken back.
     """
 
     step: int = 0
@@ -179,10 +179,15 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * factor
         self.optimizer.step()
+        at.rate = min(1.0, 1.2 * at.rate)
         return value
 
     def _back(self, at: Progress) -> None:
+        """Half the way back, without the momentum that led here; the rate is halved for a while."""
         at.rate *= 0.5
+        for name, value in self.optimizer.state[self.x].items():
+            if name == "exp_avg":
+                value.zero_()
         self.x.data.copy_(0.5 * (self.x.data + self.last))
 
     def _gradient(self, data: Sequences, state: Any) -> tuple[float, Tensor | None]:

@@ -98,7 +98,7 @@ def horizons(table: Table, n: int) -> list[int]:
         return []
     least = max(2, math.ceil(n / table.m) + 1)
     lengths = table.active.sum(1)
-    found = []
+    found: list[int] = []
     for k in range(max(least, _LONGEST), least - 1, -1):
         rows = int((lengths - 2 * k + 1).clamp_min(0).sum())
         columns = k * (table.m + table.p)

@@ -21,19 +21,17 @@ help:
 	@echo 'make bench     side by side with other libraries, which it installs'
 	@echo 'make clean     remove what the other targets made'
 
-install: $(STAMP)
-
-$(STAMP): pyproject.toml constraints.txt
-	@"$(PYTHON)" -c '$(SUITABLE)' >/dev/null 2>&1 || { \
+NEEDS_PYTHON = "$(PYTHON)" -c '$(SUITABLE)' >/dev/null 2>&1 || { \
 		echo "statespace needs Python 3.11 or newer with the venv module, and found none$(if $(PYTHON), in '$(PYTHON)')." \
 			"Install one (on Debian and Ubuntu: python3 and python3-venv), or name it: make PYTHON=/path/to/python3.11 install" >&2; \
 		exit 1; }
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(NEEDS_PYTHON)
 	"$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[test,lint,docs]'
-	@touch $@
-
-$(VENV)/.peers: $(STAMP)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[bench]'
 	@touch $@
 
 demo: $(STAMP)
@@ -60,9 +58,22 @@ format: $(STAMP)
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: $(VENV)/.peers
-	$(BIN)/python -m tests.benchmarks $(ARGS)
+# An environment of its own: the peers decide on versions too. One that does not install is left out, by name.
+PEERS := .venv-bench
+PIP_INTO_PEERS := $(PEERS)/bin/python -m pip install --constraint tests/benchmarks/constraints.txt
+
+$(PEERS)/.installed: pyproject.toml tests/benchmarks/constraints.txt
+	@$(NEEDS_PYTHON)
+	"$(PYTHON)" -m venv $(PEERS)
+	$(PIP_INTO_PEERS) --editable . scipy mpmath
+	for peer in statsmodels pykalman filterpy dynamax; do \
+		$(PIP_INTO_PEERS) $$peer || echo "$$peer does not install, and is left out" >&2; \
+	done
+	@touch $@
+
+bench: $(PEERS)/.installed
+	JAX_COMPILATION_CACHE_DIR=$(PEERS)/jax $(PEERS)/bin/python -m tests.benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) site demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) site demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

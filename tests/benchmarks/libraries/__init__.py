@@ -28,8 +28,10 @@ def gather() -> tuple[Library, list[Library], dict[str, str]]:
         try:
             metadata.version(package)
             peers.append(_make(*place))
-        except (ImportError, AttributeError) as error:  # not there, or broken by a dependency
-            absent[package] = str(error)
+        except metadata.PackageNotFoundError:
+            absent[package] = "not installed"
+        except (ImportError, AttributeError) as error:  # there, but broken by a dependency
+            absent[package] = f"does not import: {error}"
     return _make(*_OURS), peers, absent
 
 

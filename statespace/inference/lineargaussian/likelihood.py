@@ -94,6 +94,7 @@ class _LogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *args: Any) -> Tensor:
         y, (system, observed, active, constant, begin) = args[0], args[-1]
+        ctx.own_prior = begin is None
         begin = start(system) if begin is None else begin
         wanted = any(ctx.needs_input_grad)
         run = forward(system, begin, y, observed, active, keep=wanted)
@@ -109,6 +110,8 @@ class _LogLikelihood(torch.autograd.Function):
         inputs = ctx.saved_tensors
         with torch.no_grad():
             parts = score(ctx.run, ctx.system, ctx.known, grads[0].detach(), inputs)
+        if not ctx.own_prior:  # the held start stands in the place of the prior
+            parts = (*parts[:-2], *map(torch.zeros_like, parts[-2:]))
         if torch.is_grad_enabled():
             parts = tuple(_Once.apply(p, *inputs) for p in parts)
         return (*parts, None)

@@ -20,7 +20,7 @@ from statespace.sequences import Sequences
 __all__ = ["start_values"]
 
 # shares of Q and R that are tried beside a realisation, and without one
-_WITH = ((1.0, 0.5), (0.3, 1.0), (1.0, 0.1))
+_WITH = ((1.0, 0.7), (1.0, 0.1), (3.0, 0.4), (10.0, 0.1))
 _WITHOUT = tuple((q, r) for q in (1.0, 0.1, 1e-2, 1e-3) for r in (0.5, 0.05))
 _ROWS = 400  # of each series, for the likelihoods of the grid
 _SHRINK = (1.0, 0.9, 0.7, 0.4, 0.0)

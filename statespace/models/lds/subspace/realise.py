@@ -7,8 +7,9 @@ the inputs of the future have been regressed out of both,
 
     Sff^-1/2 Sfp Spp^-1/2 = U S V',    z_t = V_n' Spp^-1/2 p_t,
 
-and A, C, the noise covariances are regressions of z_{t+1} and y_t on z_t. Everything is in units
-of the columns' spreads, so that a change of units changes nothing.
+C and the noise covariances are regressions of y_t and z_{t+1} on z_t, and A is what shifts the
+observability matrix Sff^1/2 U_n S_n by one row. Everything is in units of the columns' spreads, so
+that a change of units changes nothing.
 """
 
 from __future__ import annotations
@@ -85,8 +86,19 @@ def subspace(table: Table, n: int, k: int) -> Realisation | None:
     y, u = future[:, : table.m], inputs[:, : table.p]
     right = torch.cat([state, u, torch.ones_like(y[:, :1])], -1)
     c, errors = _regression(right, y)
-    a, noise = _regression(right[:-1][follows], state[1:][follows])
-    return Realisation(_stable(a[:, :n]), c[:, :n], _second_moment(noise), _second_moment(errors))
+    _, noise = _regression(right[:-1][follows], state[1:][follows])
+    seen = torch.linalg.pinv(wf) @ found.U[:, :n] * (found.S[:n] * sign[:, 0])
+    a = _stable(_shift_invariant(seen, table.m))
+    return Realisation(a, c[:, :n], _second_moment(noise), _second_moment(errors))
+
+
+def _shift_invariant(seen: Tensor, m: int) -> Tensor:
+    """A from (C; C A; C A^2; ..), (k m, n).
+
+    Its rows from the second block on are its rows but for the last block times A. A regression of
+    z_{t+1} on z_t would be drawn to zero by a short past.
+    """
+    return torch.linalg.pinv(seen[:-m]) @ seen[m:]
 
 
 def horizons(table: Table, n: int) -> list[int]:

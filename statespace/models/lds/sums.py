@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn import functional
 
 from statespace.errors import InputError, expected
 from statespace.parameters import Declaration, Fixed, Param, Slot, Varying
@@ -18,6 +18,23 @@ if TYPE_CHECKING:
 __all__ = ["sum_arguments"]
 
 Grow = Callable[[Tensor], Tensor]  # places a block in the array of the sum, zeros around it
+
+
+def pad(x: Tensor, widths: tuple[int, ...]) -> Tensor:
+    """Zeros around x, of (before, after) entries for its last axis, then for the one before it.
+
+    That of torch 2.8 and older refuses a tensor without entries, such as the B of no inputs.
+
+    Example:
+        >>> pad(torch.ones(1, 0), (0, 2, 1, 0)).shape
+        torch.Size([2, 2])
+    """
+    if x.numel():
+        return functional.pad(x, widths)
+    shape = list(x.shape)
+    for axis, (before, after) in enumerate(zip(widths[::2], widths[1::2], strict=True), 1):
+        shape[-axis] += before + after
+    return x.new_zeros(shape)
 
 
 def sum_arguments(first: LDS, second: LDS) -> tuple[tuple[int, int, int], dict[str, Any]]:

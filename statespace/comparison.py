@@ -14,7 +14,9 @@ from statespace.errors import InputError, InputTypeError, expected
 from statespace.interface import State, StateSpaceModel
 from statespace.interface.arguments import named
 from statespace.interface.question import Question, as_filter, read
-from statespace.results import KINDS, Score
+from statespace.learning.objective import started
+from statespace.results import KINDS, FitResult, Score
+from statespace.results.record import make_generator
 from statespace.sequences import Sequences, read_count
 
 __all__ = ["Comparison", "Entry", "compare"]
@@ -30,7 +32,9 @@ class Entry:
         score: Log-likelihood of the test data, with its kind and its units.
         rmse: Root mean squared error of forecasts `horizon` rows ahead, over all rows of the test
             data that can be reached; NaN where y has no mean.
-        num_params: Learned numbers.
+        num_params: Learned numbers: those of the fit, where a fit was given; else those that a fit
+            to the training data would learn. (Moments of z_1 are not learned from a single series
+            that cannot tell them.)
     """
 
     name: str
@@ -75,23 +79,26 @@ class Comparison:
 
     def __repr__(self) -> str:
         width = max([len(e.name) for e in self.entries] + [5])
-        ahead = f"rmse {self.horizon} ahead"
-        head = f"{'model':<{width}}  {'log p(test)':>12}  {'stderr':>8}  {'per step':>10}"
-        head += f"  {'per value':>10}  {ahead:>14}  {'parameters':>10}"
-        lines: list[str] = []
-        for kind in KINDS:
-            group = [e for e in self.entries if e.score.kind == kind]
-            if not group:
-                continue
-            lines += ([""] if lines else []) + [f"{kind} log-likelihoods", head]
-            for e in group:
-                s = e.score
-                error = "" if math.isnan(s.stderr) else f"{s.stderr:.2g}"
-                lines.append(
-                    f"{e.name:<{width}}  {s.value:>12.3f}  {error:>8}  {s.per_step:>10.4f}"
-                    f"  {s.per_value:>10.4f}  {e.rmse:>14.4g}  {e.num_params:>10}"
-                )
-        return "\n".join(lines)
+        groups = [[e for e in self.entries if e.score.kind == kind] for kind in KINDS]
+        return "\n\n".join(_group(group, width, self.horizon) for group in groups if group)
+
+
+def _group(entries: Sequence[Entry], width: int, horizon: int) -> str:
+    """The lines of one kind; a column of standard errors where there are any."""
+    drawn = any(not math.isnan(e.score.stderr) for e in entries)
+    ahead = f"rmse {horizon} ahead"
+    head = f"{'model':<{width}}  {'log p(test)':>12}  " + (f"{'stderr':>8}  " if drawn else "")
+    head += f"{'per step':>10}  {'per value':>10}  {ahead:>14}  {'parameters':>10}"
+    lines = [f"{entries[0].score.kind} log-likelihoods", head]
+    for e in entries:
+        s = e.score
+        error = "" if math.isnan(s.stderr) else f"{s.stderr:.2g}"
+        lines.append(
+            f"{e.name:<{width}}  {s.value:>12.3f}  "
+            + (f"{error:>8}  " if drawn else "")
+            + f"{s.per_step:>10.4f}  {s.per_value:>10.4f}  {e.rmse:>14.4g}  {e.num_params:>10}"
+        )
+    return "\n".join(lines)
 
 
 @named
@@ -109,8 +116,9 @@ def compare(
     """Scores fitted models on held-out data, and their forecasts.
 
     Args:
-        models: By name, or a list.
-        train: What came before the test data; not used where `continues` is False.
+        models: By name, or a list: fitted models, or what their `fit` returned.
+        train: What came before the test data. Where `continues` is False the scores do not use
+            it, and it may be None; numbers of parameters are then those that the model declares.
         test: What is scored, in any form that a verb reads.
         inputs: Beside `train`.
         test_inputs: Beside `test`.
@@ -122,6 +130,7 @@ def compare(
 
     Raises:
         InputError: no models, or a horizon beyond the test data.
+        InputTypeError: something else than models.
         MethodError: a model's default method is no filter, and the test data continue.
 
     Example:
@@ -133,31 +142,53 @@ def compare(
         >>> table["local level"].score.kind, table["local level"].score.n_steps
         ('exact', 20)
     """
-    named = dict(models) if isinstance(models, Mapping) else _named(models)
-    if not named:
-        raise InputError(expected("models", "at least one model", "none", "Give one."))
-    for name, model in named.items():
-        if not isinstance(model, StateSpaceModel):
-            todo = "Give a fitted model: fit.model, where a fit came back."
-            got = f"{type(model).__name__} for {name!r}"
-            raise InputTypeError(expected("models", "models", got, todo))
+    fits = _read_models(models)
     horizon = read_count(horizon, name="horizon")
     entries = [
-        _entry(name, model, train, test, inputs, test_inputs, continues, horizon, seed)
-        for name, model in named.items()
+        _entry(name, fit, train, test, inputs, test_inputs, continues, horizon, seed)
+        for name, fit in fits.items()
     ]
     order = {kind: i for i, kind in enumerate(KINDS)}
     entries.sort(key=lambda e: (order[e.score.kind], -e.score.value))
     return Comparison(tuple(entries), horizon)
 
 
-def _named(models: Sequence[Any]) -> dict[str, Any]:
-    return {f"{type(model).__name__} {i}": model for i, model in enumerate(models, 1)}
+def _read_models(models: Any) -> dict[str, StateSpaceModel | FitResult]:
+    """By name; those of a list are called by their class and place."""
+    if isinstance(models, StateSpaceModel | FitResult):
+        models = [models]
+    if not isinstance(models, Mapping | Sequence) or isinstance(models, str):
+        todo = "Give {name: model}, or a list of models."
+        raise InputTypeError(expected("models", "models", type(models).__name__, todo))
+    if not isinstance(models, Mapping):
+        classes = [type(m.model if isinstance(m, FitResult) else m).__name__ for m in models]
+        names = [f"{word} {i}" for i, word in enumerate(classes, 1)]
+        models = dict(zip(names, models, strict=True))
+    if not models:
+        raise InputError(expected("models", "at least one model", "none", "Give one."))
+    for name, given in models.items():
+        model = given.model if isinstance(given, FitResult) else given
+        if not isinstance(model, StateSpaceModel):
+            got = f"{type(model).__name__} for {name!r}"
+            todo = "Give a fitted model, or what its fit returned."
+            raise InputTypeError(expected("models", "models", got, todo))
+    return dict(models)
+
+
+def _num_params(given: StateSpaceModel | FitResult, train: Any, inputs: Any) -> int:
+    """As a fit counts: without what the training data cannot tell."""
+    if isinstance(given, FitResult) or train is None:
+        return given.num_params
+    data = read(given, train, inputs, Question(), name="train")
+    parameters = [p for p in given.parameters() if p.requires_grad]
+    with started(given, data, make_generator(0, given.device)):
+        held = sum(p.numel() for p in parameters if not p.requires_grad)
+    return given.num_params - held // math.prod(given.batch_shape)
 
 
 def _entry(
     name: str,
-    model: StateSpaceModel,
+    given: StateSpaceModel | FitResult,
     train: Any,
     test: Any,
     inputs: Any,
@@ -166,6 +197,7 @@ def _entry(
     horizon: int,
     seed: int | None,
 ) -> Entry:
+    model = given.model if isinstance(given, FitResult) else given
     method = model.default_method()
     data = read(model, test, test_inputs, Question(), name="test")
     if horizon > data.T:
@@ -179,7 +211,7 @@ def _entry(
         state = model.filter(train, inputs, seed=seed).state
     score = model.score(test, test_inputs, state=state, seed=seed)
     rmse = _rmse(model, data, state, horizon, seed)
-    return Entry(name, repr(method), score, rmse, model.num_params)
+    return Entry(name, repr(method), score, rmse, _num_params(given, train, inputs))
 
 
 def _rmse(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from statespace.errors import InputError, expected
+from statespace.errors import InputError, InputTypeError, expected
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +21,7 @@ __all__ = [
     "MUTED",
     "OTHER",
     "array",
+    "check_record",
     "count_along_x",
     "figure",
     "legend_above",
@@ -91,6 +92,13 @@ def normal_quantile(level: float) -> float:
             expected("level", "a probability between 0 and 1", f"{level}", "Give 0.95, say.")
         )
     return float(torch.special.ndtri(torch.tensor(0.5 + level / 2, dtype=torch.float64)))
+
+
+def check_record(name: str, record: Any, kind: type, verb: str) -> None:
+    """Refuses what is not the record that a figure shows."""
+    if not isinstance(record, kind):
+        todo = f"Give what {verb} returns."
+        raise InputTypeError(expected(name, f"a {kind.__name__}", type(record).__name__, todo))
 
 
 def one_series(record: Any, series: int) -> Any:

@@ -15,6 +15,7 @@ from statespace.plot.canvas import (
     MEAN,
     OTHER,
     array,
+    check_record,
     figure,
     legend_above,
     name_of_time,
@@ -53,9 +54,11 @@ def forecast(
         last: How many rows of `y` are shown; all by default.
 
     Raises:
+        InputTypeError: this is another record.
         InputError: there is no such series, or rows do not fit.
         MethodError: the forecast has no quantiles.
     """
+    check_record("record", record, Forecast, "model.forecast(y, horizon=h)")
     one = one_series(record, series)
     for level in levels:
         normal_quantile(level)

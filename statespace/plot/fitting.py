@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from statespace.plot.canvas import DATA, MEAN, MUTED, count_along_x, figure, tidy
+from statespace.plot.canvas import DATA, MEAN, MUTED, check_record, count_along_x, figure, tidy
 from statespace.results import FitResult
 
 if TYPE_CHECKING:
@@ -23,7 +23,11 @@ def fit_history(fit: FitResult) -> Figure:
 
     Args:
         fit: What `model.fit(y)` returned; its other starts are drawn in grey.
+
+    Raises:
+        InputTypeError: this is no result of a fit.
     """
+    check_record("fit", fit, FitResult, "model.fit(y)")
     fig, (left, right) = figure(1, 2, (9.0, 3.4))
     runs = [(h, MUTED, 0.8) for h in fit.restarts] + [(fit.history, MEAN, 1.6)]
     finite = [v for h, _, _ in runs for v in h if math.isfinite(v)]

@@ -15,6 +15,7 @@ from statespace.plot.canvas import (
     MEAN,
     MUTED,
     array,
+    check_record,
     count_along_x,
     figure,
     name_of_time,
@@ -50,8 +51,10 @@ def diagnostics(
         lags: How many autocorrelations; as in `statespace.diagnostics.diagnose` by default.
 
     Raises:
+        InputTypeError: this is another record.
         InputError: there is no such series, entry or lag, or fewer than two innovations.
     """
+    check_record("filtered", filtered, Filtered, "model.filter(y)")
     one = one_series(filtered, series)
     found = diagnose(one, lags=lags)
     if not 0 <= entry < len(found.names):

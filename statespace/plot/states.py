@@ -14,6 +14,7 @@ from statespace.plot.canvas import (
     MEAN,
     OTHER,
     array,
+    check_record,
     figure,
     legend_above,
     name_of_time,
@@ -55,8 +56,10 @@ def smoothed(
         level: Probability of the bands.
 
     Raises:
+        InputTypeError: this is another record.
         InputError: there is no such series or state, or the record has no Gaussian states.
     """
+    check_record("record", record, Smoothed, "model.smooth(y)")
     one = one_series(record, series)
     if one.mean is None or one.stddev is None:
         raise InputError(

@@ -152,11 +152,20 @@ class Forecast(Record):
     def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """The central interval: lower and upper ends, (*batch, h, m) each.
 
+        Args:
+            level: Its probability, between 0 and 1.
+
+        Raises:
+            InputError: The probability is 0 or less, or 1 or more.
+
         Example:
             >>> fc = Forecast(torch.zeros(2, 1), torch.ones(2, 1, 1), kind="exact")
             >>> [round(float(end[0, 0]), 2) for end in fc.interval(0.95)]
             [-1.96, 1.96]
         """
+        if not 0 < level < 1:
+            todo = "Give 0.9 for the central 90 %."
+            raise InputError(expected("level", "a probability between 0 and 1", f"{level}", todo))
         lower, upper = self.quantile([0.5 - level / 2, 0.5 + level / 2])
         return lower, upper
 

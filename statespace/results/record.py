@@ -156,4 +156,5 @@ def make_generator(seed: int | None, device: torch.device) -> Generator:
 
 def stddev(cov: Tensor, flat: bool = False) -> Tensor:
     """Square roots of the diagonals of covariances (..., n, n), or of variances if `flat`."""
-    return (cov if flat else cov.diagonal(dim1=-2, dim2=-1)).clamp_min(0).sqrt()
+    variance = cov if flat else cov.diagonal(dim1=-2, dim2=-1)
+    return variance.clamp_min(0).sqrt().abs()  # never "-0.0" in a table: the root keeps a sign

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -74,11 +75,28 @@ def _notes(fit: FitResult, rows: list[Any]) -> list[str]:
         lines += _wrapped("", "Standard errors were not computed.")
     elif rows:
         lines += _wrapped("", "Standard errors come from the observed information.")
-    for name, reason in fit.standard_errors.reasons.items():
-        lines += _wrapped(f"No standard error for {name}: ", reason)
+    reasons = fit.standard_errors.reasons
+    for reason in dict.fromkeys(reasons.values()):
+        names = [name for name in reasons if reasons[name] == reason]
+        lines += _wrapped(f"No standard error for {', '.join(_short(names, fit))}: ", reason)
     for warning in fit.warnings:
         lines += _wrapped("Warning: ", warning)
+    if 0 < fit.n_values <= fit.num_params:
+        few = f"{fit.num_params} parameters were learned from {fit.n_values} observed values"
+        lines += _wrapped("Warning: ", f"{few}, which cannot tell them")
     return lines
+
+
+def _short(names: Iterable[str], fit: FitResult) -> list[str]:
+    """Names of entries, with "A" for every entry of A where all of them are among the names."""
+    entries = list(fit.parameters or {})
+    left = dict.fromkeys(names)
+    short: dict[str, None] = {}
+    for name in left:
+        letter = name.partition("[")[0]
+        whole = [entry for entry in entries if entry.partition("[")[0] == letter]
+        short[letter if len(whole) > 1 and all(entry in left for entry in whole) else name] = None
+    return list(short)
 
 
 def _wrapped(start: str, text: str) -> list[str]:

@@ -15,6 +15,7 @@ from statespace.sequences.index import Index
 __all__ = ["read_frame"]
 
 _SORT = "Sort it with .sort_index()."
+_WORDS = "Make dates of these words, or .reset_index(drop=True) if the rows are in order."
 _UNIQUE = "Keep one row per time, for example with .groupby(level=...).mean()."
 
 
@@ -81,7 +82,16 @@ def _check_times(times: Any, name: str, what: str) -> None:
     if not times.is_monotonic_increasing:
         row = next(i for i in range(1, len(times)) if not times[i - 1] < times[i])
         got = f"{times[row - 1]!s} before {times[row]!s} (row {row})"
-        raise InputError(expected(name, f"{what} in increasing order", got, _SORT))
+        todo = _SORT if _measures(times) else _WORDS
+        raise InputError(expected(name, f"{what} in increasing order", got, todo))
+
+
+def _measures(times: Any) -> bool:
+    """Whether labels are numbers, dates or spans: sorted words are in no order of time."""
+    import pandas as pd
+
+    dates = pd.PeriodIndex | pd.DatetimeIndex | pd.TimedeltaIndex
+    return isinstance(times, dates) or pd.api.types.is_numeric_dtype(times)
 
 
 def _numbers(table: Any, name: str, dtype: torch.dtype | None, device: torch.device) -> Tensor:

@@ -10,9 +10,11 @@ from torch.testing import assert_close
 
 from statespace.check import check_model, citation
 from statespace.comparison import compare
+from statespace.datasets import nile
 from statespace.errors import InputError, InputTypeError, MethodError, StateSpaceError
 from statespace.inference import Kalman, ParticleFilter
 from statespace.interface import StateSpaceModel
+from statespace.models import LDS
 
 
 class Exact(Lines):
@@ -92,6 +94,8 @@ def test_compare_refuses_in_sentences(case):
         compare({}, train, test, **more)
     with pytest.raises(InputTypeError, match="`models`"):
         compare({"a": "LDS"}, train, test, **more)
+    with pytest.raises(InputTypeError, match="`models`: expected models, received int"):
+        compare(3, train, test, **more)
     with pytest.raises(InputError, match="`horizon`: expected at most 6"):
         compare([exact], train, test, horizon=7, **more)
 
@@ -102,6 +106,32 @@ def test_compare_refuses_in_sentences(case):
     with pytest.raises(MethodError, match=r"compare\(\) never looks ahead"):
         compare([Ahead()], train, test, **more)
     assert plain is not None
+
+
+def test_parameters_are_counted_as_a_fit_counts():
+    """Moments of z_1 that one series cannot tell are no parameters, whether the fit, its model or
+    the stored model is given; without training data all that is declared counts."""
+    y = nile()
+    fit = LDS(1, 1).fit(y[:80], seed=0)
+    assert (fit.num_params, fit.model.num_params) == (5, 7)
+    table = compare({"fit": fit, "model": fit.model}, y[:80], y[80:])
+    assert [entry.num_params for entry in table] == [5, 5]
+    assert table["fit"].score.value == table["model"].score.value
+    assert all(p.requires_grad for p in fit.model.parameters())
+    alone = compare(fit.model, None, y[80:], continues=False)
+    assert alone["LDS 1"].num_params == 7
+
+
+def test_standard_errors_have_a_column_where_there_are_any(case):
+    """Exact numbers have none, and no empty column."""
+    plain, exact, train, test, u, v = case
+    exact_lines, drawn_lines = (
+        str(compare([m], train, test, inputs=u, test_inputs=v, seed=0)) for m in (exact, plain)
+    )
+    assert "stderr" not in exact_lines
+    assert "stderr" in drawn_lines
+    for text in (exact_lines, drawn_lines):
+        assert len({len(line) for line in text.splitlines()[1:]}) == 1
 
 
 def test_categories_have_no_rmse():

@@ -146,6 +146,12 @@ CASES: dict[str, tuple[Any, dict[str, Any], type[StateSpaceError], str]] = {
         "`mask`.*2020-01-01",
     ),
     # index
+    "words out of order": (
+        FRAME.set_axis([f"r{i}" for i in range(len(FRAME))][::-1]),
+        {},
+        InputError,
+        r"increasing order.*Make dates",
+    ),
     "unsorted": (FRAME[::-1], {}, InputError, r"increasing order.*sort_index"),
     "duplicated": (FRAME.iloc[[0, 1, 1]], {}, InputError, "2020-01-02.* twice"),
     "no time": (

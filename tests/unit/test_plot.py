@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from statespace import plot
 from statespace.diagnostics import diagnose
-from statespace.errors import InputError, MethodError
+from statespace.errors import InputError, InputTypeError, MethodError
 from statespace.results import Filtered, FitResult, Forecast, Smoothed
 from statespace.sequences import Index
 
@@ -69,6 +69,22 @@ FIGURES = {
     "forecast": lambda: plot.forecast(forecast(), noise(50), actual=noise(12)),
     "fit history": lambda: plot.fit_history(fitted(restarts=((-95.0, -60.0), (-80.0, -39.0)))),
 }
+
+
+def test_another_record_is_refused_by_name():
+    """Each figure says which record it shows, and which verb returns it."""
+    records = (filtered(), smoothed(), forecast(), fitted())
+    wanted = {
+        plot.diagnostics: Filtered,
+        plot.smoothed: Smoothed,
+        plot.forecast: Forecast,
+        plot.fit_history: FitResult,
+    }
+    for draw, kind in wanted.items():
+        for record in records:
+            if not isinstance(record, kind):
+                with pytest.raises(InputTypeError, match=f"expected a {kind.__name__}, received"):
+                    draw(record)
 
 
 @pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES.keys())

@@ -249,6 +249,20 @@ def test_quantiles_lie_between_0_and_1(q: Any) -> None:
         Forecast(torch.zeros(2, 1), torch.ones(2, 1, 1), kind="exact").quantile(q)
 
 
+@pytest.mark.parametrize("level", [0, 1.0, 90, math.nan])
+def test_the_level_of_an_interval_is_a_probability(level: float) -> None:
+    """The argument is named in the refusal."""
+    with pytest.raises(InputError, match="`level`: expected a probability"):
+        Forecast(torch.zeros(2, 1), torch.ones(2, 1, 1), kind="exact").interval(level)
+
+
+def test_a_deviation_has_no_sign() -> None:
+    """A variance of -0.0, as rounding leaves it, is a deviation of 0.0 and not of -0.0."""
+    fc = Forecast(torch.zeros(1, 1), torch.full((1, 1, 1), -0.0), kind="exact")
+    assert fc.stddev is not None
+    assert not bool(fc.stddev.signbit())
+
+
 def test_other_families() -> None:
     """Their own quantile function; none for categories, which have no order."""
     fc = Forecast(

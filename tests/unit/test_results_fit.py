@@ -104,6 +104,24 @@ def test_a_summary_says_it_all() -> None:
     assert "approximate" in fit(kind="approximate").summary()
 
 
+def test_a_reason_is_said_once() -> None:
+    """Entries that share a reason stand in one sentence, all entries of a matrix as its letter."""
+    names = ["A[0,0]", "C[0,0]", "C[1,0]", "Q[0,0]", "Q[1,1]"]
+    reasons = dict.fromkeys(names[:4], "it is flat")
+    result = fit(
+        parameters=dict.fromkeys(names, 1.0),
+        standard_errors=lambda: (dict.fromkeys(names, math.nan), reasons),
+    )
+    assert result.summary().count("it is flat") == 1
+    assert "No standard error for A[0,0], C, Q[0,0]: it is flat." in result.summary()
+
+
+def test_too_few_values_are_warned_about() -> None:
+    """As many parameters as numbers: the table says that it means little."""
+    assert "Warning: 2 parameters were learned from 2" in fit(n_values=2).summary()
+    assert "were learned from" not in fit(n_values=3).summary()
+
+
 def test_a_fit_as_a_frame() -> None:
     """The same table, as numbers."""
     frame = fit(standard_errors={"Q[0,0]": 0.5}).to_frame()

@@ -30,6 +30,7 @@ __all__ = [
     "one_series",
     "ticks",
     "tidy",
+    "time_along_x",
 ]
 
 DATA = "#1a1a1a"  # Okabe and Ito's colours, which colour-blind readers can tell apart
@@ -78,6 +79,13 @@ def count_along_x(ax: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+
+
+def time_along_x(ax: Axes, t: Any, name: str) -> None:
+    """The name of time, and ticks at whole rows where rows are counted."""
+    ax.set_xlabel(name)
+    if t.dtype.kind in "iu":
+        count_along_x(ax)
 
 
 def array(x: Any) -> Any:

@@ -23,6 +23,7 @@ from statespace.plot.canvas import (
     one_series,
     ticks,
     tidy,
+    time_along_x,
 )
 from statespace.results import Forecast
 from statespace.results.frames import names_of_y, row_labels
@@ -85,9 +86,9 @@ def forecast(
         if after is not None:
             shown = after[:h, i]
             ax.plot(t[: len(shown)], shown, color=OTHER, lw=0.9, marker="o", ms=3, label="actual")
-        tidy(ax, f"Forecast of {names[i]}, {h} rows ahead")
+        tidy(ax, f"Forecast of {names[i]}, {h} row{'s' * (h > 1)} ahead")
         legend_above(ax)
-    axes[-1].set_xlabel(time)
+    time_along_x(axes[-1], t, time)
     return fig
 
 

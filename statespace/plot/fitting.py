@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from statespace.plot.canvas import DATA, MEAN, MUTED, check_record, count_along_x, figure, tidy
 from statespace.results import FitResult
@@ -34,9 +34,11 @@ def fit_history(fit: FitResult) -> Figure:
     best = max(finite, default=0.0)
     for history, color, width in runs:
         steps = range(1, len(history) + 1)
-        left.plot(steps, history, color=color, linewidth=width, marker=_marker(history), ms=3)
+        marker = "o" if len(history) < 40 else ""
+        style: dict[str, Any] = {"color": color, "linewidth": width, "marker": marker, "ms": 3}
+        left.plot(steps, history, **style)
         gaps = [best - v if best - v > 0 else math.nan for v in history]
-        right.plot(steps, gaps, color=color, linewidth=width, marker=_marker(history), ms=3)
+        right.plot(steps, gaps, **style)
     gap = sorted(best - v for v in finite)
     if gap and gap[-1] > 20 * gap[len(gap) // 2] > 0:
         reach = 8 * gap[len(gap) // 2]
@@ -47,10 +49,9 @@ def fit_history(fit: FitResult) -> Figure:
     if any(best - v > 0 for v in finite):
         right.set_yscale("log")
     tidy(right, "Distance to the best", "iteration", "nats")
+    if fit.restarts:
+        one_of_each = [left.lines[0], left.lines[len(fit.restarts)]]
+        left.legend(one_of_each, ["other starts", "the fit"], frameon=False, loc="lower right")
     for ax in (left, right):
         count_along_x(ax)
     return fig
-
-
-def _marker(history: tuple[float, ...]) -> str:
-    return "o" if len(history) < 40 else ""

@@ -22,6 +22,7 @@ from statespace.plot.canvas import (
     one_series,
     ticks,
     tidy,
+    time_along_x,
 )
 from statespace.results import Filtered
 from statespace.results.frames import row_labels
@@ -88,7 +89,8 @@ def _over_time(ax: Axes, t: Any, e: Any, name: str, verdict: str) -> None:
     for side in (-_Z, _Z):
         ax.axhline(side, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
     ax.plot(t, e, color=MEAN, linewidth=1.0, marker="o", markersize=2.2)
-    tidy(ax, "Over time" + verdict, name, "standard deviations")
+    tidy(ax, "Over time" + verdict, "", "standard deviations")
+    time_along_x(ax, t, name)
 
 
 def _histogram(ax: Axes, e: Any) -> None:

@@ -22,6 +22,7 @@ from statespace.plot.canvas import (
     one_series,
     ticks,
     tidy,
+    time_along_x,
 )
 from statespace.results import Smoothed
 from statespace.results.frames import names_of_y, row_labels
@@ -83,7 +84,7 @@ def smoothed(
     for ax, i, name in zip(axes[len(of_y) :], states, names, strict=True):
         _band(ax, t, one.mean[:, i], one.stddev[:, i], z)
         tidy(ax, f"{name}  ·  mean and {level:.0%} band")
-    axes[-1].set_xlabel(name_of_time(labels))
+    time_along_x(axes[-1], t, name_of_time(labels))
     return fig
 
 

@@ -49,6 +49,10 @@ class StandardErrors(Mapping[str, float]):
         """Why a standard error is NaN, in words, by name."""
         return self._get()[1]
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Numbers can be stored and sent to other processes; how they are computed cannot.
+        return {"_given": None, "_known": self._get()}
+
     def __getitem__(self, name: str) -> float:
         return self._get()[0][name]
 

@@ -341,3 +341,15 @@ def test_a_terrible_start_does_not_flatten_the_history():
 def test_short_histories_are_drawn_too(history):
     """Nothing, one value, or a NaN at the start: a figure all the same."""
     plot.fit_history(fitted(history)).savefig(io.BytesIO(), format="png", dpi=40)
+
+
+def test_rows_are_counted_in_whole_numbers():
+    """No tick at row 2.5; one row ahead is one row; grey lines are named."""
+    fig = plot.smoothed(smoothed(T=20))
+    assert all(float(tick).is_integer() for tick in fig.axes[-1].get_xticks())
+    assert plot.forecast(forecast(h=1)).axes[0].get_title(loc="left").endswith("1 row ahead")
+    left = plot.fit_history(fitted(restarts=((-95.0, -60.0), (-80.0, -39.0)))).axes[0]
+    named = left.get_legend()
+    assert [text.get_text() for text in named.get_texts()] == ["other starts", "the fit"]
+    widths = [line.get_linewidth() for line in named.get_lines()]
+    assert widths[0] < widths[1]

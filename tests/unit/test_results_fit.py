@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pickle
 from typing import Any
 
 import pytest
@@ -102,6 +103,15 @@ def test_a_summary_says_it_all() -> None:
     assert "NO" in fit(converged=False).summary()
     assert "were not computed" in fit().summary()
     assert "approximate" in fit(kind="approximate").summary()
+
+
+def test_a_fit_can_be_pickled() -> None:
+    """Standard errors are computed on the way: processes hand fits over, and copies are made."""
+    result = fit(standard_errors=lambda: ({"Q[0,0]": 0.5}, {"R[0,0]": "flat"}))
+    again = pickle.loads(pickle.dumps(result))
+    assert dict(again.standard_errors) == {"Q[0,0]": 0.5}
+    assert again.standard_errors.reasons == {"R[0,0]": "flat"}
+    assert again.summary() == result.summary()
 
 
 def test_a_reason_is_said_once() -> None:

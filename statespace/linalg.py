@@ -150,10 +150,12 @@ class Covariance:
     Attributes:
         matrix: P, shape (..., n, n); what gradients flow through.
         root: S, shape (..., n, k), with S S' = P; what is computed with.
+        diagonal: Whether P is diagonal by its making, so that no gradient is wanted off it.
     """
 
     matrix: Tensor
     root: Tensor
+    diagonal: bool = False
 
     @classmethod
     def from_matrix(cls, matrix: Tensor, name: str = "covariance") -> Covariance:
@@ -167,7 +169,7 @@ class Covariance:
 
     def map(self, function: Any) -> Covariance:
         """The same change of layout on both (expand, unsqueeze, index over leading axes)."""
-        return Covariance(function(self.matrix), function(self.root))
+        return Covariance(function(self.matrix), function(self.root), self.diagonal)
 
 
 class _Lyapunov(torch.autograd.Function):

@@ -59,6 +59,9 @@ class CovarianceSlot(Slot):
         mask = torch.zeros(self.event, dtype=torch.bool)
         mask[held[:, None], held] = True
         self._partly_held = len(held) > 0
+        off = ~torch.eye(self.event[0], dtype=torch.bool)
+        moving = (self.pattern.labels.to("cpu") != 0) | nonzero_anywhere(self.held).cpu()
+        self._diagonal = not bool((moving & off).any())
         self.register_buffer("_held_block", mask.to(self.held.device), persistent=False)
         self._cache: tuple[Tensor, int, Tensor] | None = None
 
@@ -90,9 +93,9 @@ class CovarianceSlot(Slot):
             return Covariance(self.held, self._held_root())
         root = self._spread(self._learned())
         if not self._partly_held:
-            return Covariance.from_root(root)
+            return Covariance(quadratic(root), root, self._diagonal)
         matrix = torch.where(self._held_block, self.held, quadratic(root))
-        return Covariance(matrix, root + self._held_root())
+        return Covariance(matrix, root + self._held_root(), self._diagonal)
 
     def value(self) -> Tensor:
         """P, (*batch, [T,] n, n)."""

@@ -8,17 +8,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, Tensor
 
+from statespace.errors import InputError, expected
 from statespace.gaussian import Gaussian
 from statespace.inference.kalman.belief import KalmanBelief
 from statespace.inference.kalman.problem import Problem, Rows, like, problem, rows_of, system_of
 from statespace.inference.lineargaussian import (
     Pass,
+    Smooth,
     filter_moments,
     forward,
     log_likelihood,
     smooth,
     start,
 )
+from statespace.inference.lineargaussian.compiled import Core, run_forward, run_smooth, suits
 from statespace.inference.lineargaussian.likelihood import check_finite, total
 from statespace.inference.lineargaussian.simulate import posterior_draws, simulate
 from statespace.interface import Filter, Info, LinearGaussian, Row, State
@@ -47,6 +50,13 @@ class Kalman(Filter):
     """
 
     serves: ClassVar[type] = LinearGaussian
+
+    def __init__(self, core: Core = "auto") -> None:
+        if core not in ("auto", "plain", "compiled"):
+            todo = "Choose one of them; the numbers are the same."
+            words = '"auto", "plain" or "compiled"'
+            raise InputError(expected("core", words, repr(core), todo))
+        self.core = core
 
     def kind(self, model: Any, data: Sequences) -> Kind:
         """Always exact."""
@@ -131,7 +141,13 @@ class Kalman(Filter):
         begin = None if state is None else p.begin
         constant = model.diffuse_constant
         return log_likelihood(
-            p.system, p.y, p.observed, p.active, diffuse_constant=constant, begin=begin
+            p.system,
+            p.y,
+            p.observed,
+            p.active,
+            diffuse_constant=constant,
+            begin=begin,
+            core=self.core,
         )
 
     def smooth(
@@ -140,9 +156,7 @@ class Kalman(Filter):
         """Moments of every z_t given all of y, and joint draws."""
         p = problem(model, rows_of(data), state)
         with torch.no_grad():
-            run = _forward(p)
-            value, known = total(run, diffuse_constant=model.diffuse_constant)
-            out = smooth(run, p.system, known, p.y.movedim(-2, 0))
+            value, out = self._smooth(p, model.diffuse_constant)
         k = p.skip
         whole = out.mean.movedim(0, -2)
 
@@ -165,6 +179,17 @@ class Kalman(Filter):
             univariate=data.univariate,
             repairs=out.clipped,
         )
+
+    def _smooth(self, p: Problem, constant: bool) -> tuple[Tensor, Smooth]:
+        """The log-likelihood and the smoothed moments, compiled where that serves."""
+        if suits(p.system, p.y, self.core):
+            found = run_forward(p.system, p.begin, p.y, p.observed, diffuse_constant=constant)
+            out = None if found is None else run_smooth(found[1], p.system)
+            if found is not None and out is not None:
+                return found[0], out
+        run = _forward(p)
+        value, known = total(run, diffuse_constant=constant)
+        return value, smooth(run, p.system, known, p.y.movedim(-2, 0))
 
     def forecast(
         self,

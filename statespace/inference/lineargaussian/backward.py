@@ -67,7 +67,7 @@ class Score(NamedTuple):
 
 def adjoint(run: Pass, system: System, known: Delta) -> Adjoint:
     """The recursion, over all rows."""
-    turn = _columns(known)
+    turn = columns_of(known)
     e, xf = run.e @ turn, run.xf @ turn
     on = run.used.to(e.dtype)
     f, g, h = _masked(run, system, on)
@@ -99,7 +99,7 @@ def adjoint(run: Pass, system: System, known: Delta) -> Adjoint:
     return Adjoint(x, inverse.mT @ u, rr, nn, n_after, g @ inverse, weight)
 
 
-def _columns(known: Delta) -> Tensor:
+def columns_of(known: Delta) -> Tensor:
     """[[1, 0], [mean, root]]: from columns of delta to its mean and its standard directions."""
     k = known.mean.shape[-1]
     first = torch.cat([torch.ones_like(known.rss)[..., None], known.mean], -1)[..., None]
@@ -140,7 +140,7 @@ def smooth(run: Pass, system: System, known: Delta, y: Tensor) -> Smooth:
     eye = torch.eye(system.n, dtype=mean.dtype, device=mean.device)
     core = eye - run.sf.mT @ a.n_after @ run.sf
     cov = run.sf @ (0.5 * (core + core.mT)) @ run.sf.mT
-    cov, clipped = _clip(cov)
+    cov, clipped = clip(cov)
     cov = cov + spread
     moving = system.over_time("A", len(run.batch_shape))
     noise = quadratic(system.over_time("Q", len(run.batch_shape)))
@@ -153,7 +153,7 @@ def smooth(run: Pass, system: System, known: Delta, y: Tensor) -> Smooth:
     return Smooth(mean, cov, cross, y_mean, y_cov, clipped)
 
 
-def _clip(cov: Tensor) -> tuple[Tensor, int]:
+def clip(cov: Tensor) -> tuple[Tensor, int]:
     """A variance below zero is rounding: its row and column become zero, and it is counted."""
     bad = cov.diagonal(dim1=-2, dim2=-1) < 0
     count = int(bad.sum())
@@ -178,7 +178,7 @@ def _imputed(
     y_cov = c @ cov @ c.mT + both + both.mT + noise
     hidden = (~run.used).to(x)
     y_cov = y_cov * hidden[..., :, None] * hidden[..., None, :]
-    return torch.where(run.used, y.expand_as(y_mean), y_mean), _clip(y_cov)[0]
+    return torch.where(run.used, y.expand_as(y_mean), y_mean), clip(y_cov)[0]
 
 
 def _blind(
@@ -241,20 +241,21 @@ def score(
     late = {"A": da, "b": db, "Q": dq}  # nothing leads into row 0
     full: dict[str, Tensor | None] = {k: _after_first(v) for k, v in late.items()}
     full |= {"C": dc, "d": dd, "R": dr}
-    out = [_fit((-dd).movedim(0, -2), like[0])]
+    out = [fit_to((-dd).movedim(0, -2), like[0])]
     for i, name in enumerate(("A", "b", "Q", "C", "d", "R"), start=1):
         rank = 1 if name in "bd" else 2
         out.append(_over(full[name], like[i], name in system.varies, rank))
-    return (*out, _fit(m0, like[7]), _fit(p0, like[8]))
+    return (*out, fit_to(m0, like[7]), fit_to(p0, like[8]))
 
 
 def _over(grad: Tensor | None, like: Tensor, varies: bool, rank: int) -> Tensor:
     if grad is None:
         return torch.zeros_like(like)
-    return _fit(grad.movedim(0, -rank - 1) if varies else grad.sum(0), like)
+    return fit_to(grad.movedim(0, -rank - 1) if varies else grad.sum(0), like)
 
 
-def _fit(grad: Tensor, like: Tensor) -> Tensor:
+def fit_to(grad: Tensor, like: Tensor) -> Tensor:
+    """Summed over the axes along which `like` was broadcast."""
     return grad.sum_to_size(like.shape) if grad.shape != like.shape else grad
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from statespace.errors import DerivativeError, NumericalError, place
 from statespace.inference.lineargaussian.backward import score
+from statespace.inference.lineargaussian.compiled import Core, run_forward, run_score, suits
 from statespace.inference.lineargaussian.delta import Delta, absorb, solve
 from statespace.inference.lineargaussian.forward import Pass, forward
 from statespace.inference.lineargaussian.moments import gained, log_densities
@@ -26,6 +27,7 @@ def log_likelihood(
     *,
     diffuse_constant: bool = True,
     begin: Start | None = None,
+    core: Core = "auto",
 ) -> Tensor:
     """Log p(y), (*batch,), differentiable once in every array of the system and in y.
 
@@ -36,6 +38,8 @@ def log_likelihood(
         active: (*batch, T) boolean.
         diffuse_constant: whether log 2 pi / 2 is counted for each diffuse direction resolved.
         begin: the augmented start, where it is not the system's own prior; it is held.
+        core: "compiled" and "plain" loops give the same numbers; "auto" takes the compiled ones
+            where they serve.
 
     Returns:
         The log-likelihood; -inf where noise-free entries contradict the data.
@@ -53,7 +57,7 @@ def log_likelihood(
         system.R.matrix,
         system.prior.mean,
         system.prior.covariance.matrix,
-        (system.detach(), observed, active, diffuse_constant, begin),
+        (system.detach(), observed, active, diffuse_constant, begin, core),
     )
     return out
 
@@ -93,28 +97,54 @@ class _LogLikelihood(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> Tensor:
-        y, (system, observed, active, constant, begin) = args[0], args[-1]
+        y, (system, observed, active, constant, begin, core) = args[0], args[-1]
         ctx.own_prior = begin is None
         begin = start(system) if begin is None else begin
         wanted = any(ctx.needs_input_grad)
+        if wanted:
+            ctx.system, ctx.rest = system, (begin, observed, active)
+            ctx.run = ctx.compiled = None
+            ctx.save_for_backward(*args[:-1])
+        if suits(system, y, core):
+            found = run_forward(system, begin, y, observed, diffuse_constant=constant)
+            if found is not None:
+                value, compiled = found
+                if wanted:
+                    ctx.compiled = compiled
+                return value
         run = forward(system, begin, y, observed, active, keep=wanted)
         check_finite(run)
         value, known = total(run, diffuse_constant=constant)
         if wanted:
-            ctx.run, ctx.known, ctx.system = run, known, system
-            ctx.save_for_backward(*args[:-1])
+            ctx.run, ctx.known = run, known
         return value
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         inputs = ctx.saved_tensors
         with torch.no_grad():
-            parts = score(ctx.run, ctx.system, ctx.known, grads[0].detach(), inputs)
+            parts = _score(ctx, grads[0].detach(), inputs)
         if not ctx.own_prior:  # the held start stands in the place of the prior
             parts = (*parts[:-2], *map(torch.zeros_like, parts[-2:]))
         if torch.is_grad_enabled():
             parts = tuple(_Once.apply(p, *inputs) for p in parts)
         return (*parts, None)
+
+
+def _score(ctx: Any, weight: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The gradient, from the loops that made the value where they serve it."""
+    system = ctx.system
+    if ctx.compiled is not None:
+        whole_r = ctx.needs_input_grad[6] and not system.R.diagonal
+        parts = run_score(ctx.compiled, system, weight, inputs, whole_r)
+        if parts is not None:
+            return parts
+    if ctx.run is None:
+        begin, observed, active = ctx.rest
+        ctx.run = forward(system, begin, inputs[0], observed, active)
+        check_finite(ctx.run)
+        _, ctx.known = total(ctx.run)
+    return score(ctx.run, system, ctx.known, weight, inputs)
 
 
 class _Once(torch.autograd.Function):

@@ -30,7 +30,9 @@ def conditional(
     covariance = noise.covariance()
     if noise.varies:
         covariance = Covariance(
-            _rows(noise, covariance.matrix, ctx), _rows(noise, covariance.root, ctx)
+            _rows(noise, covariance.matrix, ctx),
+            _rows(noise, covariance.root, ctx),
+            covariance.diagonal,
         )
     return AffineConditional(
         matrix, bias, covariance, frozenset(varies) if over_time else frozenset()

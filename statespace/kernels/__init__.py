@@ -1,0 +1,46 @@
+"""Compiled loops of the linear-Gaussian core; importing this loads no compiler.
+
+Series stand side by side as lanes of a vector (`lanes`), covariances are kept as U D U' (`factor`),
+and the backward recursion r_t, N_t gives smoothing and the score (`backward`, `smooth`).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from statespace.kernels.tables import Data, Model, Score, Smooth
+
+if TYPE_CHECKING:
+    from statespace.kernels.compiling import announced, spread
+    from statespace.kernels.forward import filter_each
+    from statespace.kernels.lanes import Lanes
+    from statespace.kernels.smooth import smooth_each
+
+__all__ = [
+    "Data",
+    "Lanes",
+    "Model",
+    "Score",
+    "Smooth",
+    "announced",
+    "filter_each",
+    "smooth_each",
+    "spread",
+]
+
+_NAMES = {  # where each name lives; imported, and numba with it, when it is first asked for
+    "Lanes": "lanes",
+    "announced": "compiling",
+    "filter_each": "forward",
+    "smooth_each": "smooth",
+    "spread": "compiling",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
+    globals()[name] = found
+    return found

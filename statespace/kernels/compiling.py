@@ -1,0 +1,105 @@
+"""How kernels are compiled, cached, announced and spread over threads."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numba
+import torch
+
+from statespace.kernels.caching import directory
+
+__all__ = ["announced", "kernel", "spread", "threads"]
+
+_LOG = logging.getLogger("statespace")
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+_PATIENCE = 1.0  # seconds of a first call before it is said what it is doing
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compiles when first called; keeps the result on disk where there is a place to write."""
+    place = directory()
+    if place is None:
+        return numba.njit(**_OPTIONS)(function)
+    settings: Any = numba.config
+    before, settings.CACHE_DIR = settings.CACHE_DIR, str(place)
+    try:
+        return numba.njit(cache=True, **_OPTIONS)(function)
+    finally:
+        settings.CACHE_DIR = before
+
+
+def inner(function: Callable[..., Any]) -> Any:
+    """A part of kernels, compiled into each of them.
+
+    Overloads must not be inlined beside it: numba 0.61 to 0.68 then frees the fields of tuples of
+    arrays that are still in use.
+    """
+    return numba.njit(inline="always", **_OPTIONS)(function)
+
+
+def called(function: Callable[..., Any]) -> Any:
+    """A part of kernels that is compiled once and called: one that returns arrays."""
+    return numba.njit(**_OPTIONS)(function)
+
+
+class _Pool:
+    """Threads, made when first needed and again in a forked child, which inherits none."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._lock, self._pool = threading.Lock(), None
+
+    def get(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="statespace")
+            return self._pool
+
+
+_POOL = _Pool()
+_seen: set[Any] = set()
+
+
+def threads() -> int:
+    """How many threads a call may use: torch's number."""
+    return torch.get_num_threads()
+
+
+def spread(run: Callable[[int, int], Any], tasks: int) -> None:
+    """run(from, to) over 0 .. tasks, in as many equal pieces as there are threads."""
+    pieces = min(threads(), tasks)
+    if pieces <= 1:
+        run(0, tasks)
+        return
+    edges = [tasks * i // pieces for i in range(pieces + 1)]
+    waiting = [_POOL.get().submit(run, a, b) for a, b in pairwise(edges[1:])]
+    run(edges[0], edges[1])
+    for piece in waiting:
+        piece.result()
+
+
+def announced(key: Any, run: Callable[[], Any]) -> Any:
+    """Runs; says once what is going on if a first call takes long, as compiling does."""
+    if key in _seen:
+        return run()
+    text = "statespace is compiling its loops for this machine; this happens once."
+    timer = threading.Timer(_PATIENCE, _LOG.warning, (text,))
+    timer.daemon = True
+    timer.start()
+    try:
+        return run()
+    finally:
+        timer.cancel()
+        _seen.add(key)

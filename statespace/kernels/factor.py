@@ -1,0 +1,286 @@
+"""One row of a filter in UD form, all lanes at once: P = U diag(D) U', U unit upper triangular.
+
+Observations are absorbed one scalar at a time (Bierman 1977, section V.3) and the state is moved
+by weighted Gram-Schmidt (Thornton 1976; Bierman 1977, section VI.4). No square root is taken and
+no covariance is subtracted. A pivot below the rounding of its row is set to zero: without that
+threshold singular A, Q or P end in 0 / 0.
+
+Lane memory: x (n, c) with c columns (the mean, then directions of an augmented start), U packed by
+columns, D (n). A NaN in y says that the entry was not observed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba.extending import overload
+
+from statespace.kernels.compiling import called, inner
+from statespace.kernels.lanes import (
+    exponent,
+    load,
+    mantissa,
+    positive,
+    splat,
+    store,
+    unless_nan,
+    widen,
+)
+
+__all__ = [
+    "SUMS",
+    "emission",
+    "observe",
+    "orthogonalise",
+    "pk",
+    "predict",
+    "spread_out",
+    "whiten",
+    "width",
+]
+
+SUMS = 5  # float64 vectors: squares, mantissas, exponents, entries, entries without variance
+
+
+def width(lanes: Any) -> int:
+    """How many lanes there are; a constant of the compiled code."""
+    return int(lanes.width)
+
+
+@overload(width)
+def _width(lanes):
+    number = lanes.width
+    return lambda lanes: number
+
+
+@inner
+def pk(a, b):
+    """Where (a, b) of a packed triangle stands, a >= b."""
+    return a * (a + 1) // 2 + b
+
+
+@inner
+def emission(lanes, c, tc, root, tr, m, n, out, o0, r):
+    """C (m, n) into lane memory from entry o0 on; the variances of y, where it is independent."""
+    w = width(lanes)
+    for i in range(m):
+        value = root.dtype.type(0)
+        for j in range(root.shape[2]):
+            value += root[tr, i, j] * root[tr, i, j]
+        store(lanes, r, i * w, splat(lanes, value))
+        for j in range(n):
+            store(lanes, out, (o0 + i * n + j) * w, splat(lanes, c[tc, i, j]))
+
+
+@called
+def whiten(lanes, root, tr, m, n, y, c, c0, r, turn, l0, rows):
+    """Makes the observed entries independent: R_oo = L diag(r) L', y <- L^-1 y, C <- L^-1 C.
+
+    Rows of a root of R are orthogonalised from the first on, so R itself is never formed and may
+    be singular; `turn` (m, m) from entry l0 on becomes L^-1. Unobserved entries are left out.
+    """
+    w = width(lanes)
+    number = r.dtype.type
+    zero, one = splat(lanes, number(0)), splat(lanes, number(1))
+    rounding = splat(lanes, number((8 * np.finfo(r.dtype).eps) ** 2))
+    columns = root.shape[2]
+    for i in range(m):
+        seen, size = load(lanes, y, i * w), zero
+        for j in range(columns):
+            value = unless_nan(seen, splat(lanes, root[tr, i, j]), zero)
+            store(lanes, rows, (i * columns + j) * w, value)
+            size = size + value * value
+        store(lanes, r, i * w, size * rounding)
+        for j in range(m):
+            store(lanes, turn, (l0 + i * m + j) * w, one if i == j else zero)
+    for i in range(m):
+        size = zero
+        for j in range(columns):
+            value = load(lanes, rows, (i * columns + j) * w)
+            size = size + value * value
+        size = positive(load(lanes, r, i * w) - size, zero, size)
+        store(lanes, r, i * w, size)
+        over = positive(size, one / size, zero)
+        own = load(lanes, y, i * w)
+        own = unless_nan(own, own, zero)
+        for a in range(i + 1, m):
+            dot = zero
+            for j in range(columns):
+                left, right = load(lanes, rows, (i * columns + j) * w), (a * columns + j) * w
+                dot = dot + left * load(lanes, rows, right)
+            dot = dot * over
+            store(lanes, y, a * w, load(lanes, y, a * w) - dot * own)
+            for j in range(columns):
+                at, left = (a * columns + j) * w, load(lanes, rows, (i * columns + j) * w)
+                store(lanes, rows, at, load(lanes, rows, at) - dot * left)
+            for j in range(n):
+                at, left = (c0 + a * n + j) * w, load(lanes, c, (c0 + i * n + j) * w)
+                store(lanes, c, at, load(lanes, c, at) - dot * left)
+            for j in range(i + 1):
+                at, left = (l0 + a * m + j) * w, load(lanes, turn, (l0 + i * m + j) * w)
+                store(lanes, turn, at, load(lanes, turn, at) - dot * left)
+
+
+@inner
+def observe(lanes, c, c0, r, m, n, k, y, x, u, d, f, v, gain, gains, g0, inverse, i0, e, e0, sums):
+    """Absorbs a row y (m): leaves gains (m, n) over s, 1 / s and residuals (m, k), 0 if unseen.
+
+    Args:
+        lanes: How many.
+        c, c0, r: C (m, n) from entry c0 on and the variances of y (m), independent of each other.
+        m, n, k: Sizes; k columns of x.
+        y: Lane memory (m), NaN where not observed.
+        x, u, d: The belief, changed in place.
+        f, v, gain: Scratch (n).
+        gains, g0: Where gains go, from entry g0 on; `inverse`, i0 and e, e0 likewise.
+        sums: Running sums of the likelihood, see `SUMS`.
+    """
+    w = width(lanes)
+    number = d.dtype.type
+    zero, one = splat(lanes, number(0)), splat(lanes, number(1))
+    wide_zero, wide_one = splat(lanes, 0.0), splat(lanes, 1.0)
+    rounding = splat(lanes, number((32 * n * np.finfo(d.dtype).eps) ** 2 * n))
+    for a in range(n):  # v holds the variances of the states while a row is absorbed
+        p = load(lanes, d, a * w)
+        for j in range(a + 1, n):
+            q = load(lanes, u, pk(j, a) * w)
+            p = p + q * q * load(lanes, d, j * w)
+        store(lanes, v, (n + a) * w, p)
+    squares = wide_zero
+    for i in range(m):
+        seen = load(lanes, y, i * w)
+        bound = load(lanes, r, i * w)
+        for j in range(n):
+            q = load(lanes, c, (c0 + i * n + j) * w)
+            bound = bound + q * q * load(lanes, v, (n + j) * w)
+            for a in range(j):
+                q = q + load(lanes, u, pk(j, a) * w) * load(lanes, c, (c0 + i * n + a) * w)
+            store(lanes, f, j * w, q)
+            store(lanes, v, j * w, q * load(lanes, d, j * w))
+        s = load(lanes, r, i * w)
+        over = positive(s, one / s, zero)
+        for j in range(n):
+            fj, vj, dj = load(lanes, f, j * w), load(lanes, v, j * w), load(lanes, d, j * w)
+            turn = unless_nan(seen, zero - fj * over, zero)
+            before = s
+            s = s + fj * vj
+            over = positive(s, one / s, zero)
+            store(lanes, d, j * w, unless_nan(seen, positive(s, dj * (before * over), dj), dj))
+            for a in range(j):
+                q, g = load(lanes, u, pk(j, a) * w), load(lanes, gain, a * w)
+                store(lanes, u, pk(j, a) * w, q + g * turn)
+                store(lanes, gain, a * w, g + q * vj)
+            store(lanes, gain, j * w, vj)
+        enough = positive(s - rounding * bound, one, zero)
+        over = unless_nan(seen, over, zero)
+        store(lanes, inverse, (i0 + i) * w, over)
+        for a in range(n):
+            store(lanes, gains, (g0 + i * n + a) * w, load(lanes, gain, a * w) * over)
+        for col in range(k):
+            residual = seen if col == 0 else zero
+            for a in range(n):
+                residual = residual - load(lanes, c, (c0 + i * n + a) * w) * load(
+                    lanes, x, (a * k + col) * w
+                )
+            residual = unless_nan(seen, residual, zero)
+            store(lanes, e, (e0 + i * k + col) * w, residual)
+            if col == 0:
+                squares = squares + widen(residual * (residual * over))
+            for a in range(n):
+                at = (a * k + col) * w
+                g = load(lanes, gains, (g0 + i * n + a) * w)
+                store(lanes, x, at, load(lanes, x, at) + g * residual)
+        seen64, s64 = widen(seen), widen(s)
+        product = load(lanes, sums, w) * unless_nan(seen64, s64, wide_one)
+        product = positive(product, product, wide_one)
+        store(lanes, sums, w, mantissa(product))
+        store(lanes, sums, 2 * w, load(lanes, sums, 2 * w) + exponent(product))
+        count = load(lanes, sums, 3 * w)
+        store(lanes, sums, 3 * w, count + unless_nan(seen64, wide_one, wide_zero))
+        missed = unless_nan(seen64, wide_one - widen(enough), wide_zero)
+        store(lanes, sums, 4 * w, load(lanes, sums, 4 * w) + missed)
+    store(lanes, sums, 0, load(lanes, sums, 0) + squares)
+
+
+@inner
+def orthogonalise(lanes, rows, weights, n, columns, u, d, scratch):
+    """U and D of rows diag(weights) rows', rows (n, columns), which are overwritten."""
+    w = width(lanes)
+    number = d.dtype.type
+    zero, one = splat(lanes, number(0)), splat(lanes, number(1))
+    rounding = splat(lanes, number((8 * np.finfo(d.dtype).eps) ** 2))
+    for a in range(n):
+        size = zero
+        for j in range(columns):
+            q = load(lanes, rows, (a * columns + j) * w)
+            size = size + q * q * load(lanes, weights, j * w)
+        store(lanes, d, a * w, size * rounding)
+    for back in range(n):
+        i = n - 1 - back
+        size = zero
+        for j in range(columns):
+            q = load(lanes, rows, (i * columns + j) * w)
+            weighted = q * load(lanes, weights, j * w)
+            store(lanes, scratch, j * w, weighted)
+            size = size + q * weighted
+        size = positive(load(lanes, d, i * w) - size, zero, size)
+        store(lanes, d, i * w, size)
+        over = positive(size, one / size, zero)
+        store(lanes, u, pk(i, i) * w, one)
+        for a in range(i):
+            dot = zero
+            for j in range(columns):
+                q = load(lanes, rows, (a * columns + j) * w)
+                dot = dot + q * load(lanes, scratch, j * w)
+            dot = dot * over
+            store(lanes, u, pk(i, a) * w, dot)
+            for j in range(columns):
+                at = (a * columns + j) * w
+                q = load(lanes, rows, (i * columns + j) * w)
+                store(lanes, rows, at, load(lanes, rows, at) - dot * q)
+
+
+@inner
+def predict(lanes, a, ta, q, tq, n, k, x, u, d, rows, weights, scratch):
+    """Moves the belief by A (n, n) and a root of Q (n, r); the bias is not added here."""
+    w = width(lanes)
+    number = d.dtype.type
+    zero, one = splat(lanes, number(0)), splat(lanes, number(1))
+    columns = n + q.shape[2]
+    for i in range(n):
+        for j in range(n):
+            value = splat(lanes, a[ta, i, j])
+            for h in range(j):
+                value = value + splat(lanes, a[ta, i, h]) * load(lanes, u, pk(j, h) * w)
+            store(lanes, rows, (i * columns + j) * w, value)
+        for j in range(q.shape[2]):
+            store(lanes, rows, (i * columns + n + j) * w, splat(lanes, q[tq, i, j]))
+        for col in range(k):
+            value = zero
+            for j in range(n):
+                value = value + splat(lanes, a[ta, i, j]) * load(lanes, x, (j * k + col) * w)
+            store(lanes, scratch, (i * k + col) * w, value)
+    for i in range(n * k):
+        store(lanes, x, i * w, load(lanes, scratch, i * w))
+    for j in range(n):
+        store(lanes, weights, j * w, load(lanes, d, j * w))
+    for j in range(q.shape[2]):
+        store(lanes, weights, (n + j) * w, one)
+    orthogonalise(lanes, rows, weights, n, columns, u, d, scratch)
+
+
+@inner
+def spread_out(lanes, n, u, d, p, p0):
+    """P = U D U' (n, n), from entry p0 of p on."""
+    w = width(lanes)
+    for a in range(n):
+        for b in range(a + 1):
+            value = load(lanes, d, a * w)
+            if b < a:
+                value = value * load(lanes, u, pk(a, b) * w)
+            for j in range(a + 1, n):
+                left, right = load(lanes, u, pk(j, b) * w), load(lanes, u, pk(j, a) * w)
+                value = value + left * right * load(lanes, d, j * w)
+            store(lanes, p, (p0 + a * n + b) * w, value)
+            store(lanes, p, (p0 + b * n + a) * w, value)

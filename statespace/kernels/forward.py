@@ -1,0 +1,72 @@
+"""The filter of series that have each a covariance of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from statespace.kernels.arrays import (
+    add_bias,
+    at,
+    begin,
+    clear,
+    finish,
+    read_row,
+    row_of,
+    scratch,
+)
+from statespace.kernels.compiling import kernel
+from statespace.kernels.factor import SUMS, emission, observe, predict, whiten, width
+
+__all__ = ["filter_each"]
+
+
+@kernel
+def filter_each(lanes, model, data, low, high, value, bad, residuals):
+    """The log-likelihood of tasks low .. high, a task being W series of one set.
+
+    Args:
+        lanes: How many.
+        model, data: See `Model`, `Data`.
+        low, high: Tasks.
+        value: Out, (sets, series) float64: the log-likelihood; without the squares of the
+            residuals if the start has more columns than one.
+        bad: Out, (sets, series): how many entries had no variance, to rounding.
+        residuals: Out, (sets, series, T, m, k) whitened residuals; empty if not wanted.
+    """
+    w = width(lanes)
+    series, t_max, m = data.y.shape[1], data.y.shape[2], data.y.shape[3]
+    n, k = model.x.shape[2], model.x.shape[3]
+    s = scratch(lanes, model, m)
+    e, inverse = np.empty(m * k * w, model.a.dtype), np.empty(m * w, model.a.dtype)
+    gains, own_c = np.empty(m * n * w, model.a.dtype), np.empty(m * n * w, model.a.dtype)
+    turn = np.empty(m * m * w if model.dense else 0, model.a.dtype)
+    sums = np.empty(SUMS * w)
+    blocks = (series + w - 1) // w
+    for task in range(low, high):
+        p, first = task // blocks, (task % blocks) * w
+        count = min(w, series - first)
+        a, q, c, r = at(model.a, p), at(model.q, p), at(model.c, p), at(model.r, p)
+        bias, shift, values, seen = at(model.b, p), at(model.d, p), at(data.y, p), at(data.seen, p)
+        begin(lanes, at(model.x, p), at(model.s, p), first, count, n, k, s)
+        clear(lanes, sums)
+        for t in range(t_max):
+            if t > 0:
+                ta, tq = row_of(a.shape[0], t), row_of(q.shape[0], t)
+                predict(lanes, a, ta, q, tq, n, k, s.x, s.u, s.d, s.rows, s.weights, s.move)
+                add_bias(lanes, bias, first, count, t, n, k, s.x)
+            read_row(lanes, values, seen, shift, first, count, t, m, s.y)
+            tc, tr = row_of(c.shape[0], t), row_of(r.shape[0], t)
+            if t == 0 or tc + tr > 0 or model.dense:
+                emission(lanes, c, tc, r, tr, m, n, own_c, 0, s.r)
+            if model.dense:
+                whiten(lanes, r, tr, m, n, s.y, own_c, 0, s.r, turn, 0, s.noise)
+            observe(
+                lanes, own_c, 0, s.r, m, n, k, s.y, s.x, s.u, s.d, s.f, s.v, s.gain, gains, 0,
+                inverse, 0, e, 0, sums,
+            )  # fmt: skip
+            if residuals.size > 0:
+                for i in range(m * k):
+                    for lane in range(count):
+                        root = np.sqrt(inverse[i // k * w + lane])
+                        residuals[p, first + lane, t, i // k, i % k] = e[i * w + lane] * root
+        finish(lanes, sums, p, first, count, k, value, bad)

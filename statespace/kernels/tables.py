@@ -1,0 +1,82 @@
+"""What kernels are handed and what they fill: tuples of contiguous arrays. Needs no compiler."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+__all__ = ["Data", "Model", "Score", "Smooth"]
+
+
+class Model(NamedTuple):
+    """Arrays of sets of parameters; the axes of sets, series and time may have length 1.
+
+    Attributes:
+        a, q: (sets, T, n, n), and roots of Q (sets, T, n, r); row t acts on the step into z_t.
+        b: (sets, series, T, n).
+        c: (sets, T, m, n).
+        d: (sets, series, T, m).
+        r: Roots of R, (sets, T, m, q).
+        dense: Whether R is dense, or the gradient in all of it is wanted; rows of r are orthogonal
+            where not.
+        x, s: The start, (sets, series, n, k) and a root (sets, series, n, n).
+    """
+
+    a: Any
+    b: Any
+    q: Any
+    c: Any
+    d: Any
+    r: Any
+    x: Any
+    s: Any
+    dense: Any
+
+
+class Data(NamedTuple):
+    """Observations of sets of series; the axis of sets may have length 1.
+
+    Attributes:
+        y: (sets, series, T, m).
+        seen: The same, bytes; (1, 0, 0, 0) where everything was observed.
+    """
+
+    y: Any
+    seen: Any
+
+
+class Smooth(NamedTuple):
+    """Smoothed moments, out; an axis of length 0 where one is not wanted.
+
+    Attributes:
+        mean: (sets, series, T, n).
+        cov: (sets, series, T, n, n).
+        cross: (sets, series, T - 1, n, n), of z_{t+1} and z_t.
+        noise: Q, (sets, T, n, n), which `cross` needs.
+    """
+
+    mean: Any
+    cov: Any
+    cross: Any
+    noise: Any
+
+
+class Score(NamedTuple):
+    """Gradients, out, summed over the W series of a task; a time axis of 1 sums over time.
+
+    Attributes:
+        weight: In: of each series' log-likelihood, (sets, series); empty where not wanted.
+        a, q: (sets, tasks, T, n * n), (sets, tasks, T, n (n + 1) / 2) packed, twice the gradient.
+        c, r: (sets, tasks, T, m * n), (sets, tasks, T, m (m + 1) / 2) packed, twice the gradient.
+        b, d: (sets, series, T, n), (sets, series, T, m).
+        mean, cov: Of the start, (sets, series, n), (sets, series, n, n).
+    """
+
+    weight: Any
+    a: Any
+    q: Any
+    c: Any
+    r: Any
+    b: Any
+    d: Any
+    mean: Any
+    cov: Any

@@ -114,6 +114,12 @@ def is_verb(thing: Any) -> bool:
 class Checked(ABCMeta):
     """Abstract or final classes whose constructors have their argument names checked."""
 
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The constructor's own, which `help` and editors would not see behind `__call__`."""
+        _, *rest = inspect.signature(type.__getattribute__(cls, "__init__")).parameters.values()
+        return inspect.Signature(rest)
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Makes one."""
         check_arguments(type.__getattribute__(cls, "__init__"), f"{cls.__name__}()", args, kwargs)

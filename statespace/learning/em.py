@@ -22,7 +22,7 @@ from statespace.learning.objective import (
     slots_of,
     started,
 )
-from statespace.learning.polish import polish
+from statespace.learning.polish import UNBOUNDED, polish, runs_away
 from statespace.learning.progress import Report, reporting
 from statespace.learning.standard_errors import estimates, standard_errors
 from statespace.results import FitResult, Smoothed
@@ -30,7 +30,7 @@ from statespace.sequences import Sequences
 
 __all__ = ["EM"]
 
-_ROUNDING = 1e-10  # of the objective: a fall below that is none
+_ROUNDING = 1e-10  # of the objective, in double precision: a fall below that is none
 _HALVINGS = 20
 _POLISH = 500  # steps
 _HANDOVER = 1e-3  # nats per observed value: where polish gains more by a step than EM
@@ -164,8 +164,13 @@ class EM(Learner):
         if not self.polish or run.broken:
             return run
         done = len(run.history)
-        end = polish(objective, max_iter=_POLISH, report=lambda i, value: report(done + i, value))
-        if end.value >= run.value:
+        end = polish(
+            objective,
+            max_iter=_POLISH,
+            report=lambda i, value: report(done + i, value),
+            wary=wary,
+        )
+        if math.isfinite(end.value):
             run.value, run.history = end.value, run.history + end.history
         run.converged, run.reason = end.converged, f"{run.reason}; {end.reason}"
         return run
@@ -200,10 +205,7 @@ class EM(Learner):
             report(i, value)
             if wary and i % _WARY == 0 and _runs_away(objective):
                 run.broken = True
-                run.reason = (
-                    f"EM: stopped at iteration {i}: the likelihood rises without bound as a noise "
-                    "variance shrinks to nothing"
-                )
+                run.reason = f"EM: stopped at iteration {i}: {UNBOUNDED}"
                 return
             if gain <= self.tol * n_values:
                 run.converged = True
@@ -218,14 +220,9 @@ class EM(Learner):
 
 
 def _runs_away(objective: Objective) -> bool:
-    """Whether some parameter still matters by its order of magnitude.
-
-    A variance that shrinks for ever does: each row of data then gains what it gained before.
-    """
     x = objective.read()
     gradient = objective.gradient(x)[1]
-    rows = int(objective.data.n_steps.sum())
-    return gradient is not None and float((x * gradient).abs().max()) > 0.2 * rows
+    return gradient is not None and runs_away(objective, x, gradient)
 
 
 def _exact(model: Any) -> bool:
@@ -297,7 +294,7 @@ def _stops_falling(
         return False
     objective.write(old)
     fall = run.value - value
-    if fall <= _ROUNDING * max(1.0, abs(run.value)):
+    if fall <= max(_ROUNDING * max(1.0, abs(run.value)), objective.rounding(run.value)):
         run.converged = True
         run.reason = f"EM: no gain beyond rounding at iteration {i}, tolerance reached"
     elif not exact:

@@ -180,7 +180,7 @@ class Gradient(Learner):
             with reporting(progress, (self.restarts + 1) * self.steps, "Gradient") as report:
                 for k in range(self.restarts + 1):
                     objective.write(first if k == 0 else perturbed(objective, first, generator))
-                    runs.append(self._run(objective, generator, validation, report))
+                    runs.append(self._run(objective, generator, validation, report, bool(notes)))
                     ends.append((objective.value(objective.read()), objective.read()))
             best = max(range(len(runs)), key=lambda i: (ends[i][0], -i))
             run, (value, x) = runs.pop(best), ends[best]
@@ -222,10 +222,11 @@ class Gradient(Learner):
         generator: Generator,
         validation: Sequences | None,
         report: Report,
+        wary: bool,
     ) -> Progress:
         if self.optimizer == "lbfgs":
             before = objective.value(objective.read())
-            end = polish(objective, max_iter=self.steps, report=report)
+            end = polish(objective, max_iter=self.steps, report=report, wary=wary)
             return Progress(
                 history=[before, *end.history], converged=end.converged, reason=end.reason
             )

@@ -3,7 +3,8 @@
 It minimises f over a flat vector, where f may be +inf (outside the feasible set, or where a
 computation breaks down): such points are backed away from, never accepted. A step that does not
 lower f is never accepted either, so the last point is the best one. Nocedal and Wright (2006),
-algorithms 7.4 and 7.5, 3.5 and 3.6.
+algorithms 7.4 and 7.5, 3.5 and 3.6. Where f is known to its rounding only, a change below that is
+none, and the slope, which is known better, decides (Hager and Zhang 2005, "approximate Wolfe").
 
 torch.optim.LBFGS does not serve: it takes an infinite value as it comes, and does not say why it
 stopped.
@@ -23,9 +24,10 @@ from torch import Tensor
 __all__ = ["Descent", "minimise"]
 
 Function = Callable[[Tensor], tuple[float, Tensor]]  # x -> f(x), its gradient
-Status = Literal["flat", "stalled", "cap"]
+Status = Literal["flat", "stalled", "cap", "stopped"]
 
 _ARMIJO, _CURVATURE = 1e-4, 0.9
+_IDLE = 10  # steps in a row that lower f by no more than its rounding
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Descent:
     Attributes:
         x, value, gradient: The best point.
         status: "flat" (gradient and predicted gain below their tolerances), "stalled" (no step
-            lowers f any further), "cap" (the allowed number of iterations).
+            lowers f any further), "cap" (the allowed number of iterations), "stopped" (by `stop`).
         gain: What one more quasi-Newton step promises to win.
         iterations, evaluations: How many.
         history: f at each accepted point, the first included.
@@ -58,8 +60,10 @@ def minimise(
     max_iter: int = 200,
     tol: float = 1e-5,
     tol_gain: float = 1e-8,
+    noise: float = 0.0,
     memory: int = 30,
     report: Callable[[int, float], None] | None = None,
+    stop: Callable[[Tensor, Tensor], bool] | None = None,
 ) -> Descent:
     """Minimises a function from a point where it is finite.
 
@@ -70,8 +74,10 @@ def minimise(
         max_iter: Accepted steps at the most.
         tol: Largest entry of the gradient at which the point counts as stationary ...
         tol_gain: ... if a quasi-Newton step promises no more than this besides.
+        noise: By how much f may be off; a rise by no more than this is none.
         memory: Pairs kept.
         report: Called with the iteration and f after each accepted step.
+        stop: Asked after each accepted step, with x and the gradient there, whether to end.
 
     Example:
         >>> def bowl(x):
@@ -83,6 +89,7 @@ def minimise(
     value, gradient = function(x)
     at = Descent(x, value, gradient, history=[value])
     pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=memory)
+    lowest, idle = value, 0
     while True:
         direction = -_inverse_hessian(at.gradient, pairs)
         slope = float(at.gradient @ direction)
@@ -97,9 +104,10 @@ def minimise(
             at.status = "cap"
             return at
         first = 1.0 if pairs else min(1.0, 1.0 / float(direction.norm()))
-        new = _search(function, at, direction, slope, first)
+        slack = lowest + noise - at.value  # rises within the rounding do not add up
+        new = None if idle >= _IDLE else _search(function, at, direction, slope, first, slack)
         if new is None:
-            if pairs:  # once more, down the plain gradient
+            if pairs and idle < _IDLE:  # once more, down the plain gradient
                 pairs.clear()
                 continue
             at.status = "stalled"
@@ -108,10 +116,15 @@ def minimise(
         if float(step @ change) > 1e-12 * float(step.norm() * change.norm()):
             pairs.append((step, change))
         at.x, at.value, at.gradient = new.x, new.value, new.gradient
+        idle = idle + 1 if at.value >= lowest - noise else 0
+        lowest = min(lowest, at.value)
         at.iterations += 1
         at.history.append(at.value)
         if report is not None:
             report(at.iterations, at.value)
+        if stop is not None and stop(at.x, at.gradient):
+            at.status = "stopped"
+            return at
 
 
 def _largest(gradient: Tensor) -> float:
@@ -146,7 +159,7 @@ class _Trial:
 
 
 def _search(
-    function: Function, at: Descent, direction: Tensor, slope: float, first: float
+    function: Function, at: Descent, direction: Tensor, slope: float, first: float, noise: float
 ) -> _Trial | None:
     """A point with the strong Wolfe conditions, or at least one that lowers f; else None."""
 
@@ -162,28 +175,29 @@ def _search(
     low, length = start, first
     for _ in range(12):
         new = trial(length)
-        worse = low is not start and new.value >= low.value
-        if math.isinf(new.value) or not _armijo(new, start) or worse:
-            return _zoom(trial, start, low, new)
+        worse = low is not start and new.value >= low.value + noise
+        if math.isinf(new.value) or not _armijo(new, start, noise) or worse:
+            return _zoom(trial, start, low, new, noise)
         if abs(new.slope) <= -_CURVATURE * slope:
             return new
         if new.slope >= 0:
-            return _zoom(trial, start, new, low)
+            return _zoom(trial, start, new, low, noise)
         low, length = new, 3.0 * length
     return low
 
 
-def _armijo(new: _Trial, start: _Trial) -> bool:
-    return new.value <= start.value + _ARMIJO * new.length * start.slope
+def _armijo(new: _Trial, start: _Trial, noise: float) -> bool:
+    return new.value <= start.value + _ARMIJO * new.length * start.slope + noise
 
 
 def _zoom(
-    trial: Callable[[float], _Trial], start: _Trial, low: _Trial, high: _Trial
+    trial: Callable[[float], _Trial], start: _Trial, low: _Trial, high: _Trial, noise: float
 ) -> _Trial | None:
     """Narrows an interval whose end `low` is the best point so far."""
     for _ in range(30):
         new = trial(_between(low, high))
-        if math.isinf(new.value) or not _armijo(new, start) or new.value >= low.value:
+        worse = new.value >= low.value + noise
+        if math.isinf(new.value) or not _armijo(new, start, noise) or worse:
             high = new
         else:
             if abs(new.slope) <= -_CURVATURE * start.slope:
@@ -193,7 +207,7 @@ def _zoom(
             low = new
         if abs(high.length - low.length) <= 1e-12 * max(low.length, high.length):
             break
-    return low if low.value < start.value else None
+    return low if low is not start and low.value < start.value + noise else None
 
 
 def _between(low: _Trial, high: _Trial) -> float:

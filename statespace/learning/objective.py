@@ -19,7 +19,7 @@ from statespace.errors import InputError, NumericalError
 from statespace.interface import Maximisable
 from statespace.interface.randomness import clone, lend
 from statespace.learning.scales import own_sizes
-from statespace.parameters import Slot
+from statespace.parameters import CovarianceSlot, Slot
 from statespace.sequences import Sequences
 
 __all__ = ["Objective", "fits_as", "log_prior", "perturbed", "slots_of", "started"]
@@ -65,6 +65,10 @@ class Objective:
         """The coarsest precision among what is learned."""
         return max((torch.finfo(p.dtype).eps for p in self.parameters), default=1e-16)
 
+    def rounding(self, value: float) -> float:
+        """By how much a value may be off for the precision of the parameters alone."""
+        return 8 * self.eps * max(abs(value), float(self.data.n_values.sum()))
+
     def read(self) -> Tensor:
         """The point at which the model is, (P,) float64."""
         if not self.parameters:
@@ -87,6 +91,13 @@ class Objective:
             for p in self.parameters
         ]
         return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+
+    def roots(self) -> Tensor:
+        """Which numbers are of a covariance's root, (P,) bool."""
+        slots = [s for _, s in slots_of(self.model) if isinstance(s, CovarianceSlot)]
+        inside = {id(s.theta) for s in slots}
+        parts = [torch.full((p.numel(),), id(p) in inside) for p in self.parameters]
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.bool)
 
     def tensor(self) -> Tensor:
         """At the model's own point, with its graph."""

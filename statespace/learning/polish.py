@@ -4,6 +4,8 @@ The point moves in units in which the curvature of the objective is near one in 
 so that neither the scale of the data nor that of a parameter matters. In these units an entry of
 the score is the distance from the maximum in standard errors (of a parameter on its own), and
 "small" has a meaning: at 1e-4 the log-likelihood has less than 1e-8 to win in that coordinate.
+Where the parameters are of low precision, less than the rounding of the objective is no gain, and a
+score that promises no more is small too.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ from statespace.learning.lbfgs import minimise
 from statespace.learning.objective import Objective
 from statespace.learning.scales import equilibrate
 
-__all__ = ["Polished", "polish"]
+__all__ = ["UNBOUNDED", "Polished", "polish", "runs_away"]
 
 SCORE, GAIN = 1e-4, 1e-7  # nats per standard error; nats
 _ROUNDS = 4  # times the units are measured again
+_LOOKS = 3  # points in a row from which the likelihood runs away before it is believed
+UNBOUNDED = "the likelihood rises without bound as a noise variance shrinks to nothing"
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Polished:
     Attributes:
         converged: Whether the score is small.
         reason: In words.
-        value: The objective, never below where it started.
+        value: The objective, never below where it started by more than its rounding.
         history: The objective after each step.
         score: Largest entry of the score, in nats per standard error.
         scale: The units, (P,).
@@ -51,6 +55,7 @@ def polish(
     *,
     max_iter: int = 500,
     report: Callable[[int, float], None] | None = None,
+    wary: bool = False,
 ) -> Polished:
     """Climbs from where the model is to the nearest maximum, and leaves the model there.
 
@@ -58,6 +63,7 @@ def polish(
         objective: What to climb.
         max_iter: Steps at the most.
         report: Called with the step and the objective.
+        wary: Whether to look out for a likelihood without a maximum, and stop on the way there.
     """
     x = objective.read()
     if not x.numel():
@@ -72,27 +78,57 @@ def polish(
             max_iter=left if turn == _ROUNDS - 1 else min(left, 150),
             tol=SCORE,
             tol_gain=GAIN,
+            noise=objective.rounding(objective.value(x)),
             report=None if report is None else _later(report, max_iter - left),
+            stop=_lookout(objective, x, scale) if wary else None,
         )
         x = x + scale * found.x
         left -= found.iterations
         history += [-v for v in found.history[1:]]
-        if found.status == "flat" or left <= 0 or (found.status == "stalled" and turn):
+        if found.status in ("flat", "stopped") or left <= 0 or (found.status == "stalled" and turn):
             break
     objective.write(x)
     value = -found.value
     score = float(found.gradient.abs().max())
-    rounding = 1e5 * objective.eps * max(1.0, abs(value))
     if not math.isfinite(value):
         return Polished(False, "the objective has no gradient here", value, history, score, scale)
-    if found.status == "flat" or (found.status == "stalled" and found.gain <= max(rounding, GAIN)):
+    enough = max(GAIN, 10 * objective.rounding(value))
+    if found.status == "flat" or (found.status == "stalled" and found.gain <= enough):
         reason = f"the score is small after polish ({score:.1e} nats per standard error)"
         return Polished(True, reason, value, history, score, scale)
-    if found.status == "stalled":
+    if found.status == "stopped":
+        reason = f"polish stopped after {len(history)} steps: {UNBOUNDED}"
+    elif found.status == "stalled":
         reason = f"polish found no higher point, with the score at {score:.1e} per standard error"
     else:
         reason = f"polish took its {max_iter} steps, with the score at {score:.1e}"
     return Polished(False, reason, value, history, score, scale)
+
+
+def runs_away(objective: Objective, x: Tensor, gradient: Tensor) -> bool:
+    """Whether the likelihood rises by the order of magnitude by which a variance shrinks.
+
+    One that shrinks for ever does so: each row of data then gains what it gained before.
+    """
+    by_order = (x * gradient)[objective.roots().to(x.device)]
+    rows = int(objective.data.n_steps.sum())
+    return bool((by_order < -0.2 * rows).any())
+
+
+def _lookout(
+    objective: Objective, origin: Tensor, scale: Tensor
+) -> Callable[[Tensor, Tensor], bool]:
+    """For `minimise` in units of `scale` about a point: whether the climb has no end."""
+    first = objective.gradient(origin)[1]
+    seen = int(first is not None and runs_away(objective, origin, first))
+
+    def stop(v: Tensor, slope: Tensor) -> bool:
+        nonlocal seen
+        away = runs_away(objective, origin + scale * v, -slope / scale)
+        seen = seen + 1 if away else 0
+        return seen >= _LOOKS
+
+    return stop
 
 
 def _signs(x: Tensor) -> torch.Generator:

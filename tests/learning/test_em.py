@@ -182,7 +182,20 @@ def test_float32_ends_where_float64_does():
     coarse = ss.LDS(1, 3, initial="stationary", dtype=torch.float32)
     fit = coarse.fit(y, seed=0)
     assert coarse.A.dtype == torch.float32
+    assert fit.converged, fit.reason
     assert fit.log_likelihood == pytest.approx(fine.log_likelihood, abs=0.02)
+
+
+def test_in_float32_rounding_is_no_lack_of_convergence():
+    """Where the likelihood is flat to its seventh digit the slope decides, as quickly as ever."""
+    y = torch.log(ss.datasets.air_passengers())
+    fits = [
+        ss.LDS(1, 1, initial="stationary", dtype=dtype).fit(y, seed=0)
+        for dtype in (torch.float64, torch.float32)
+    ]
+    assert all(f.converged for f in fits), fits[1].reason
+    assert fits[1].log_likelihood == pytest.approx(fits[0].log_likelihood, abs=1e-3)
+    assert len(fits[1].history) < 2 * len(fits[0].history)
 
 
 def test_the_cap_is_not_called_converged():
@@ -323,6 +336,8 @@ def test_degenerate_columns_are_named(kind, learner):
     assert not fit.converged
     assert math.isfinite(fit.log_likelihood)
     assert "column 2" in fit.reason
+    assert "rises without bound" in fit.reason
+    assert len(fit.history) < 30, "it is stopped on the way, not at the last digit of a float"
     assert fit.warnings
     assert "olumn 2" in fit.warnings[0]
     assert all(bool(torch.isfinite(s.value()).all()) for s in lds.slots.values())

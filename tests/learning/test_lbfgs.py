@@ -69,3 +69,54 @@ def test_a_kink_is_called_stalled():
     found = minimise(with_gradient(kink), torch.tensor([1.0, -3.0], dtype=torch.float64))
     assert found.status in ("stalled", "cap")
     assert found.value < 4.0
+
+
+def test_below_its_rounding_the_slope_decides():
+    """f in single precision, its gradient better: the minimum is found to the gradient's digits,
+    f never rises by more than its rounding, and without `noise` the search gives up sooner."""
+    true = torch.linspace(-2.0, 3.0, 8, dtype=torch.float64)
+    curvature = 10.0 ** torch.linspace(-2.0, 1.0, 8, dtype=torch.float64)
+
+    def rough(x):
+        value = 1e3 + 0.5 * float((curvature * (x - true).square()).sum())
+        return float(torch.tensor(value, dtype=torch.float32)), curvature * (x - true)
+
+    noise = 1e3 * torch.finfo(torch.float32).eps
+    found = minimise(rough, torch.zeros(8).double(), tol=1e-7, tol_gain=1e-12, noise=noise)
+    plain = minimise(rough, torch.zeros(8).double(), tol=1e-7, tol_gain=1e-12)
+    assert found.status == "flat"
+    torch.testing.assert_close(found.x, true, atol=1e-4, rtol=0)
+    lowest = [min(found.history[: i + 1]) for i in range(len(found.history))]
+    assert all(v <= low + noise for v, low in zip(found.history, lowest, strict=True))
+    assert plain.status == "stalled"
+
+
+def test_what_rounding_alone_moves_comes_to_an_end():
+    """Where neither f nor its gradient says more than noise, the search stalls, and stays put."""
+    g = torch.Generator().manual_seed(0)
+
+    def flat(x):
+        return 1e3 + 1e-4 * float(torch.rand((), generator=g)), torch.full((2,), 1e-3).double()
+
+    found = minimise(flat, torch.zeros(2).double(), max_iter=200, noise=2e-4)
+    assert found.status == "stalled"
+    assert found.iterations < 40
+
+
+def test_it_ends_where_it_is_told_to():
+    """`stop` is asked after each accepted step, with the point and its gradient."""
+
+    def bowl(x):
+        return float((x - 3.0).square().sum()), 2 * (x - 3.0)
+
+    seen = []
+
+    def stop(x, gradient):
+        torch.testing.assert_close(gradient, bowl(x)[1])
+        seen.append(x)
+        return len(seen) == 1
+
+    found = minimise(bowl, torch.zeros(2).double(), stop=stop)
+    assert found.status == "stopped"
+    assert found.iterations == 1
+    assert found.x is seen[0]

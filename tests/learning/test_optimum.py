@@ -79,6 +79,25 @@ def test_autoregressions_with_noise(name: str, order: int):
     assert fit.log_likelihood <= BEST[name, order] + 0.5, "not the model that it is compared with"
 
 
+PLAIN = [("nile", 1), ("sunspots", 1), ("sunspots", 2), ("lynx", 2), ("passengers", 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "n"), [*PLAIN, *(pytest.param(*k, marks=pytest.mark.slow) for k in BEST
+                              if k not in PLAIN)]
+)  # fmt: skip
+def test_plain_models(name: str, n: int):
+    """LDS(n, 1), nothing said but a stationary start: it holds the autoregression of order n with
+    noise among its own, so it ends where that one ends, or above; with n = 1 it is the same."""
+    lds = ss.LDS(n, 1, initial="stationary")
+    fit = lds.fit(SERIES[name](), seed=0)
+    assert fit.log_likelihood >= BEST[name, n] - 1e-3, fit.reason
+    if n == 1:
+        assert fit.converged, fit.reason
+        assert fit.log_likelihood <= BEST[name, n] + 1e-3
+    assert float(lds.log_likelihood(SERIES[name]()).detach()) == pytest.approx(fit.log_likelihood)
+
+
 def test_the_reference_is_what_statsmodels_says():
     """One of the numbers, computed again."""
     assert reference("nile", 1) == pytest.approx(BEST["nile", 1], abs=1e-4)

@@ -20,7 +20,8 @@ class Filtered(Record):
     """Beliefs about z_t given y_1 .. y_t, and one-step-ahead predictions.
 
     What a model has no use for is None: a discrete state has `probs` and no moments. The features
-    axis m is absent where the data had none.
+    axis m is absent where the data had none. No field carries a gradient; the verb
+    `log_likelihood` does.
 
     Attributes:
         mean: E[z_t given y_1..y_t], (*batch, T, n).

@@ -29,7 +29,8 @@ class Forecast(Record):
     """What is known of the h rows after the data; row 0 is the first of them.
 
     The feature axis m is absent where the data had none. Quantiles come from `quantile_fn`, else
-    from `samples`, else from the Gaussian marginals that `mean` and `cov` give.
+    from `samples`, else from the Gaussian marginals that `mean` and `cov` give. No field carries a
+    gradient.
 
     Attributes:
         mean: E[y], (*batch, h, m).

@@ -23,6 +23,8 @@ __all__ = ["Smoothed"]
 class Smoothed(Record):
     """Beliefs about z_t, and about what was not observed, given all of y.
 
+    No field carries a gradient; the verbs `log_likelihood` and `log_joint` do.
+
     Attributes:
         mean: E[z_t given y], (*batch, T, n).
         cov: Its covariance, (*batch, T, n, n).

@@ -18,7 +18,7 @@ __all__ = ["Trajectory"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Trajectory:
-    """A draw of z and y.
+    """A draw of z and y; neither carries a gradient.
 
     Attributes:
         z: States (*sample, *batch, T, n), or (*sample, *batch, T) where they are discrete, or a

@@ -16,6 +16,8 @@ import torch
 from cases import CASES, IDS, Case
 from remade import COVARIANCES, names_of, remade
 
+import statespace as ss
+
 STEP = 1e-4
 BOUND = 1e-6
 # A diffuse direction that the data never resolve: |R_k| is over the others, whose inverse must be
@@ -110,3 +112,20 @@ def _feasible(name: str, along: torch.Tensor, model: Any) -> torch.Tensor:
         proper = torch.tensor([k != "diffuse" for k in model.kinds], dtype=along.dtype)
         along = along * proper[:, None] * proper
     return along
+
+
+@pytest.mark.parametrize("method", [None, ss.ParticleFilter(10)], ids=["exact", "particles"])
+@pytest.mark.parametrize("verb", ["filter", "smooth", "forecast", "sample"])
+def test_records_say_that_they_carry_no_gradient(verb: str, method: Any) -> None:
+    """No field has a graph, so none is differentiated to a silent zero; the docstring says so."""
+    model = ss.LDS(1, 1, seed=0)
+    if verb == "sample":
+        record = model.sample(5, seed=0)
+    else:
+        more = {"horizon": 2} if verb == "forecast" else {}
+        record = getattr(model, verb)(torch.ones(5, 1), method=method, seed=0, **more)
+    tensors = [v for v in vars(record).values() if isinstance(v, torch.Tensor)]
+    assert tensors
+    assert not any(v.requires_grad for v in tensors)
+    assert "carries a gradient" in " ".join((type(record).__doc__ or "").split())
+    assert model.log_likelihood(torch.ones(5, 1), method=method, seed=0).requires_grad

@@ -50,6 +50,34 @@ def test_the_likelihood_moves_by_the_units_alone(case: Case, c: float) -> None:
     assert torch.allclose(two.cov / c**2, one.cov, equal_nan=True, **same)
 
 
+@pytest.mark.parametrize("power", [3, 6])
+@pytest.mark.parametrize("case", [c for c in CASES if c.name != "one row, diffuse"],
+                         ids=lambda c: c.name)  # fmt: skip
+def test_states_may_have_units_of_their_own(case: Case, power: int) -> None:
+    """One state in units of 10^-power and the next of 10^power: the same likelihood, but for the
+    log of the units of diffuse states, whose flat density is in them."""
+    model, data = case.make(), case.data()
+    n = model.latent_dim
+    s = 10.0 ** torch.tensor([power * (-1.0) ** j for j in range(n)], dtype=torch.float64)
+
+    def change(name: str, value: torch.Tensor) -> torch.Tensor:
+        if name in ("Q", "initial_cov"):
+            return s[:, None] * value * s
+        if name == "A":
+            return s[:, None] * value / s
+        if name == "B":
+            return s[:, None] * value
+        return value / s if name == "C" else s * value if name in ("b", "initial_mean") else value
+
+    scaled = remade(model, change)
+    gained = sum(math.log(float(v)) for v, k in zip(s, model.kinds, strict=True) if k == "diffuse")
+    one, two = model.filter(**data), scaled.filter(**data)
+    assert torch.allclose(two.log_likelihood, one.log_likelihood + gained, rtol=1e-8, atol=1e-8)
+    known = torch.isfinite(one.cov.diagonal(dim1=-2, dim2=-1))
+    assert (torch.isfinite(two.cov.diagonal(dim1=-2, dim2=-1)) == known).all()
+    assert torch.allclose((two.mean / s)[known], one.mean[known], rtol=1e-6, atol=1e-7)
+
+
 @pytest.mark.parametrize("c", [1e-8, 1e8])
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_the_gradient_moves_by_the_units_alone(case: Case, c: float) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from statespace.kernels.tables import Data, Model, Score, Smooth
+from statespace.kernels.tables import Data, Model, Score, Shared, Smooth
 
 if TYPE_CHECKING:
     from statespace.kernels.compiling import announced, spread
     from statespace.kernels.forward import filter_each
     from statespace.kernels.lanes import Lanes
+    from statespace.kernels.shared_covs import settle, settle_back
+    from statespace.kernels.shared_means import means, means_back
     from statespace.kernels.smooth import smooth_each
 
 __all__ = [
@@ -22,9 +24,14 @@ __all__ = [
     "Lanes",
     "Model",
     "Score",
+    "Shared",
     "Smooth",
     "announced",
     "filter_each",
+    "means",
+    "means_back",
+    "settle",
+    "settle_back",
     "smooth_each",
     "spread",
 ]
@@ -33,6 +40,10 @@ _NAMES = {  # where each name lives; imported, and numba with it, when it is fir
     "Lanes": "lanes",
     "announced": "compiling",
     "filter_each": "forward",
+    "means": "shared_means",
+    "means_back": "shared_means",
+    "settle": "shared_covs",
+    "settle_back": "shared_covs",
     "smooth_each": "smooth",
     "spread": "compiling",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["Data", "Model", "Score", "Smooth"]
+__all__ = ["Data", "Model", "Score", "Shared", "Smooth"]
 
 
 class Model(NamedTuple):
@@ -80,3 +80,21 @@ class Score(NamedTuple):
     d: Any
     mean: Any
     cov: Any
+
+
+class Shared(NamedTuple):
+    """What `settle` leaves; an axis of time may have length 1, and then holds for all rows.
+
+    Attributes:
+        c: (sets, T, m, n), C after whitening.
+        turn: (sets, T, m, m), L^-1 of R = L diag(r) L'; empty where R is not dense.
+        gains: (sets, T, m, n), over the variances.
+        inverse: (sets, T, m), one over the variances.
+        pf: (sets, T, n, n), filtered covariances.
+    """
+
+    c: Any
+    turn: Any
+    gains: Any
+    inverse: Any
+    pf: Any

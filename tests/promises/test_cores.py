@@ -120,3 +120,35 @@ def test_a_core_is_one_of_three() -> None:
         ss.errors.InputError, match=r'`core`: expected "auto", "plain" or "compiled"'
     ):
         ss.Kalman("fast")
+
+
+@pytest.mark.parametrize("batch", [(), (20,), (2, 3)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("dense", [False, True], ids=["diagonal", "dense"])
+def test_gains_that_settle(
+    batch: tuple[int, ...], dtype: torch.dtype, dense: bool, answered: list[str]
+) -> None:
+    """Long complete series, whose covariances stand still in the middle: all numbers."""
+    g = torch.Generator().manual_seed(3)
+    half = torch.randn(4, 4, generator=g, dtype=torch.float64)
+    r = 0.1 * half @ half.mT + torch.eye(4) if dense else torch.diag(torch.arange(1.0, 5.0))
+    y = torch.randn(*batch, 300, 4, generator=g, dtype=torch.float64).to(dtype)
+    found = []
+    for core in ("plain", "compiled"):
+        model = ss.LDS(
+            3, 4, A=[[0.9, 0.3, 0.0], [-0.3, 0.9, 0.1], [0.0, 0.0, 0.6]],
+            C=torch.randn(4, 3, generator=torch.Generator().manual_seed(5)), d=torch.ones(4),
+            b=ss.Param([0.1, 0.2, 0.3]), Q=ss.Param(0.3 * torch.eye(3)), R=ss.Param(r),
+            initial="estimate", initial_mean=torch.ones(3), initial_cov=2.0 * torch.eye(3),
+            dtype=dtype,
+        )  # fmt: skip
+        data = y.clone().requires_grad_()
+        value = model.log_likelihood(data, method=ss.Kalman(core))
+        weight = torch.linspace(0.5, 2.0, max(1, value.numel()), dtype=dtype).view(value.shape)
+        (value * weight).sum().backward()
+        s = model.smooth(y, method=ss.Kalman(core))
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        found.append((value.detach(), s.mean, s.cov, s.cross_cov, s.y_mean, data.grad, *grads))
+    for i, (a, b) in enumerate(zip(found[1], found[0], strict=True)):
+        close(a, b, SINGLE if dtype == torch.float32 else 1e-12 if i == 0 else EXACT)
+    assert answered == ["run_forward", "run_score", "run_forward", "run_smooth"]

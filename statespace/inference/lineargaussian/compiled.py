@@ -15,10 +15,17 @@ import torch
 from torch import Tensor
 
 from statespace import kernels
-from statespace.inference.lineargaussian.backward import Smooth, clip, columns_of, fit_to
+from statespace.inference.lineargaussian.backward import Smooth, clip, columns_of
+from statespace.inference.lineargaussian.complete import Settled, lanes_of
 from statespace.inference.lineargaussian.delta import Delta, absorb, solve
 from statespace.inference.lineargaussian.layout import Layout
 from statespace.inference.lineargaussian.moments import gained
+from statespace.inference.lineargaussian.scores import (
+    gradients,
+    no_moments,
+    no_score,
+    score_tables,
+)
 from statespace.inference.lineargaussian.start import Start
 from statespace.inference.lineargaussian.system import System
 
@@ -26,7 +33,7 @@ __all__ = ["Core", "Run", "run_forward", "run_score", "run_smooth", "suits"]
 
 Core = Literal["auto", "plain", "compiled"]
 _LOG_2PI = 1.8378770664093453
-_LANES = 16
+_SHORT = 256  # rows up to which one series alone is not worth two passes
 
 
 def suits(system: System, y: Tensor, core: Core) -> bool:
@@ -45,6 +52,7 @@ class Run(NamedTuple):
     observed: Tensor | None  # None where everything was
     known: Delta | None  # delta given everything; None where there is none
     begin: Start
+    settled: Settled | None  # gains that all series share, where nothing is missing
 
 
 def _problem(
@@ -69,12 +77,6 @@ def is_dense(system: System) -> bool:
     return bool((r - torch.diag_embed(r.diagonal(dim1=-2, dim2=-1))).any())
 
 
-def _tasks(layout: Layout) -> tuple[Any, int]:
-
-    width = _LANES if layout.series > 1 else 1
-    return kernels.Lanes(width), layout.sets * -(-layout.series // width)
-
-
 def run_forward(
     system: System,
     begin: Start,
@@ -89,11 +91,14 @@ def run_forward(
     """
     layout, seen = _problem(system, begin, y, observed)
     dense = is_dense(system)
+    first = solve(begin.rows)
+    run = Run(layout, dense, y, seen, None, begin, None)
+    if _shares(run):
+        return _forward_complete(run, system, first)
     model, data = layout.model(system, begin, dense), layout.data(y, seen)
-    lanes, tasks = _tasks(layout)
+    lanes, tasks = lanes_of(layout)
     k = begin.x.shape[-1]
-    value = np.empty((layout.sets, layout.series))
-    bad = np.empty((layout.sets, layout.series))
+    value, bad = np.empty((2, layout.sets, layout.series))
     shape = (layout.sets, layout.series, y.shape[-2], system.m, k) if k > 1 else (1, 0, 0, 0, 0)
     residuals = np.empty(shape, model.a.dtype)
 
@@ -104,42 +109,59 @@ def run_forward(
     if bad.any() or not np.isfinite(value).all():
         return None
     total = layout.back(torch.from_numpy(value)).to(y.dtype)
-    first = solve(begin.rows)
     if k == 1:
-        return total - gained(first), Run(layout, dense, y, seen, None, begin)
+        return total - gained(first), run
     e = layout.back(torch.from_numpy(residuals))
     known = solve(absorb(begin.rows, e.flatten(-3, -2)))
     total = total + gained(known) - gained(first)
     if not diffuse_constant:
         total = total + 0.5 * _LOG_2PI * (known.resolved - first.resolved)
-    return total, Run(layout, dense, y, seen, known, begin)
+    return total, run._replace(known=known)
 
 
-def _turned(run: Run, system: System, dense: bool) -> Any:
-    """The model, its start in the posterior mean of delta and along the root of its posterior."""
-    begin = run.begin
+def _shares(run: Run) -> bool:
+    """Whether all series have the same gains, and computing them apart is worth it."""
+    if run.observed is not None or run.begin.x.shape[-1] > 1:
+        return False
+    if run.begin.s.dim() > 2 and run.layout.lay(run.begin.s, 2).shape[1] > 1:
+        return False
+    return run.layout.series > 1 or run.y.shape[-2] > _SHORT
+
+
+def _forward_complete(run: Run, system: System, first: Delta) -> tuple[Tensor, Run] | None:
+    model = run.layout.model(system, run.begin, run.dense)
+    settled = Settled(system, run.layout, model, run.y.shape[-2])
+    if not settled.usable:
+        return None
+    squares = settled.squares(model, run.layout.data(run.y, None))
+    value = settled.value[:, None] - 0.5 * squares
+    if not np.isfinite(value).all():
+        return None
+    total = run.layout.back(torch.from_numpy(value)).to(run.y.dtype)
+    return total - gained(first), run._replace(settled=settled)
+
+
+def _backward(run: Run, system: System, smooth: Any, score: Any, dense: bool) -> None:
+    """A backward pass over every series with its own covariance.
+
+    The start is put in the posterior mean of delta and along the root of its posterior.
+    """
+    layout, begin = run.layout, run.begin
     if run.known is not None:
         begin = begin._replace(x=begin.x @ columns_of(run.known))
-    return run.layout.model(system, begin, dense)
-
-
-def _serves_backward(run: Run) -> bool:
-    """Whether every direction of an augmented start was resolved."""
-    return run.known is None or not bool((run.known.blind != 0).any())
-
-
-def _backward(run: Run, model: Any, smooth: Any, score: Any) -> None:
-
-    layout = run.layout
-    data = layout.data(run.y, run.observed)
-    lanes, tasks = _tasks(layout)
-    value = np.empty((layout.sets, layout.series))
-    bad = np.empty((layout.sets, layout.series))
+    model, data = layout.model(system, begin, dense), layout.data(run.y, run.observed)
+    lanes, tasks = lanes_of(layout)
+    value, bad = np.empty((2, layout.sets, layout.series))
 
     def piece(low: int, high: int) -> None:
         kernels.smooth_each(lanes, model, data, low, high, value, bad, smooth, score)
 
     kernels.announced(("smooth", lanes.width, run.y.dtype), lambda: kernels.spread(piece, tasks))
+
+
+def _serves_backward(run: Run) -> bool:
+    """Whether every direction of an augmented start was resolved."""
+    return run.known is None or not bool((run.known.blind != 0).any())
 
 
 def run_score(
@@ -158,107 +180,60 @@ def run_score(
         return None
     layout, n, m, t_max = run.layout, system.n, system.m, run.y.shape[-2]
     dense = run.dense or (whole_r and m > 1)
-    sets, series = layout.sets, layout.series
-    blocks = _tasks(layout)[1] // max(sets, 1)
     rows = {name: t_max if name in system.varies else 1 for name in "AbQCdR"}
     rows["d"] = t_max if like[0].requires_grad else rows["d"]
-    score = kernels.Score(
-        layout.lay(weight.double().expand(layout.batch), 0).contiguous().numpy(),
-        np.zeros((sets, blocks, rows["A"], n * n)),
-        np.zeros((sets, blocks, rows["Q"], n * (n + 1) // 2)),
-        np.zeros((sets, blocks, rows["C"], m * n)),
-        np.zeros((sets, blocks, rows["R"], m * (m + 1) // 2)),
-        np.zeros((sets, series, rows["b"], n)),
-        np.zeros((sets, series, rows["d"], m)),
-        np.zeros((sets, series, n)),
-        np.zeros((sets, series, n, n)),
-    )
-    number = np.float32 if run.y.dtype == torch.float32 else np.float64
-    none = kernels.Smooth(
-        np.empty((1, 0, 0, 0), number),
-        np.empty((1, 0, 0, 0, 0), number),
-        np.empty((1, 0, 0, 0, 0), number),
-        np.empty((1, 1, n, n), number),
-    )
-    _backward(run, _turned(run, system, dense), none, score)
-    return _gradients(layout, system, score, like)
+    own = layout.lay(weight.double().expand(layout.batch), 0).contiguous().numpy()
+    blocks = lanes_of(layout)[1] // max(layout.sets, 1)
+    score = score_tables(own, blocks, n, m, rows)
+    none = no_moments(n, _number(run))
+    settled = run.settled
+    if settled is None:
+        _backward(run, system, none, score, dense)
+        return gradients(layout, system, [score], like)
+    model = layout.model(system, run.begin, dense)
+    if dense != run.dense:
+        settled = Settled(system, layout, model, t_max)
+    settled.back(model, layout.data(run.y, None), none, score)
+    rows = rows | {"b": 1, "d": 1}
+    rest = score_tables(own.sum(1, keepdims=True), 1, n, m, rows)
+    settled.spread_back(no_moments(n, np.float64), rest)
+    return gradients(layout, system, [score, rest], like)
 
 
-def _gradients(
-    layout: Layout, system: System, score: Any, like: Sequence[Tensor]
-) -> tuple[Tensor, ...]:
-    """In the order and the shapes of the arguments of the likelihood."""
-    n, m = system.n, system.m
-
-    def shared(x: Any, *event: int) -> Tensor:
-        return layout.back_sets(torch.from_numpy(x).sum(1).reshape(len(x), x.shape[2], *event))
-
-    def triangle(x: Any, size: int) -> Tensor:
-        low, high = torch.tril_indices(size, size)
-        packed = torch.from_numpy(x)
-        full = packed.new_zeros(*packed.shape[:-1], size, size)
-        full[..., low, high] = packed
-        full[..., high, low] = packed
-        return layout.back_sets(0.5 * full.sum(1))
-
-    db, dd = (layout.back(torch.from_numpy(x)) for x in (score.b, score.d))
-    mean, cov = (layout.back(torch.from_numpy(x)) for x in (score.mean, score.cov))
-    if system.prior.diffuse is not None:
-        proper = (~system.prior.diffuse).to(mean)
-        mean, cov = mean * proper, cov * proper[:, None] * proper
-    whole = {
-        "A": (shared(score.a, n, n), 2),
-        "b": (db, 1),
-        "Q": (triangle(score.q, n), 2),
-        "C": (shared(score.c, m, n), 2),
-        "d": (dd, 1),
-        "R": (triangle(score.r, m), 2),
-    }
-    out = [fit_to(-dd, like[0]) if like[0].requires_grad else torch.zeros_like(like[0])]
-    for i, name in enumerate(("A", "b", "Q", "C", "d", "R"), start=1):
-        x, rank = whole[name]
-        if name not in system.varies:
-            x = x.sum(-rank - 1)
-        out.append(fit_to(x, like[i]))
-    return tuple(
-        x.to(v.dtype)
-        for x, v in zip([*out, fit_to(mean, like[7]), fit_to(cov, like[8])], like, strict=True)
-    )
+def _number(run: Run) -> Any:
+    return np.float32 if run.y.dtype == torch.float32 else np.float64
 
 
 def run_smooth(run: Run, system: System) -> Smooth | None:
     """Smoothed moments, time first; see `backward.smooth`."""
     if not _serves_backward(run) or (run.dense and run.observed is not None):
         return None
-    layout, n, t_max = run.layout, system.n, run.y.shape[-2]
+    layout, n, t_max, number = run.layout, system.n, run.y.shape[-2], _number(run)
     sets, series = layout.sets, layout.series
-    number = np.float32 if run.y.dtype == torch.float32 else np.float64
     noise = system.Q.matrix if "Q" in system.varies else system.Q.matrix.unsqueeze(-3)
-    moments = kernels.Smooth(
-        np.empty((sets, series, t_max, n), number),
-        np.empty((sets, series, t_max, n, n), number),
-        np.empty((sets, series, max(t_max - 1, 0), n, n), number),
-        layout.lay(noise, 3, series=False).contiguous().numpy(),
+    q = layout.lay(noise, 3, series=False).contiguous().numpy()
+    alike = 1 if run.settled is not None else series
+    cov_number = np.float64 if run.settled is not None else number
+    mean = np.empty((sets, series, t_max, n), number)
+    cov = np.empty((sets, alike, t_max, n, n), cov_number)
+    cross = np.empty((sets, alike, max(t_max - 1, 0), n, n), cov_number)
+    if run.settled is None:
+        moments = kernels.Smooth(mean, cov, cross, q)
+        _backward(run, system, moments, no_score(series), run.dense)
+    else:
+        none = no_moments(n, number)
+        model, data = layout.model(system, run.begin, run.dense), layout.data(run.y, None)
+        run.settled.back(model, data, none._replace(mean=mean), no_score(series))
+        none = no_moments(n, np.float64)._replace(cov=cov, cross=cross, noise=q.astype(np.float64))
+        run.settled.spread_back(none, no_score(1))
+    means, covs, crosses = (
+        layout.back(torch.from_numpy(x).to(run.y.dtype).expand(sets, series, *x.shape[2:]))
+        for x in (mean, cov, cross)
     )
-    none = np.empty((1, 0))
-    flat, rows = np.empty((1, 1, 1, 0)), np.empty((1, series, 1, 0))
-    score = kernels.Score(
-        none,
-        flat,
-        flat,
-        flat,
-        flat,
-        rows,
-        rows,
-        np.empty((1, series, 0)),
-        np.empty((1, series, 0, 0)),
-    )
-    _backward(run, _turned(run, system, run.dense), moments, score)
-    mean, cov, cross = (layout.back(torch.from_numpy(x)) for x in moments[:3])
-    cov, clipped = clip(cov)
-    y_mean, y_cov = _of_y(run, system, mean, cov)
+    covs, clipped = clip(covs)
+    y_mean, y_cov = _of_y(run, system, means, covs)
     return Smooth(
-        mean.movedim(-2, 0), cov.movedim(-3, 0), cross.movedim(-3, 0), y_mean.movedim(-2, 0),
+        means.movedim(-2, 0), covs.movedim(-3, 0), crosses.movedim(-3, 0), y_mean.movedim(-2, 0),
         y_cov.movedim(-3, 0), clipped,
     )  # fmt: skip
 

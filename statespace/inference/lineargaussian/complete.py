@@ -1,0 +1,109 @@
+"""The compiled path where nothing is missing: covariances once for all series, means in lanes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from statespace import kernels
+from statespace.inference.lineargaussian.layout import Layout
+from statespace.inference.lineargaussian.system import System
+from statespace.kernels import Data, Model, Score, Shared, Smooth
+
+__all__ = ["Settled", "lanes_of"]
+
+_LANES = 16
+_TOLERANCE = 1e-13  # what may be missing of a settled variance, relative
+
+
+def _cast(model: Model, number: Any) -> Model:
+    arrays = (np.ascontiguousarray(x, number) for x in model[:-1])
+    a, b, q, c, d, r, x, s = arrays
+    return Model(a, b, q, c, d, r, x, s, model.dense)
+
+
+class Settled:
+    """Gains and covariances of complete data, in float64 whatever the model's numbers are.
+
+    Attributes:
+        value: (sets,) log-likelihood of a series less its squares.
+        usable: Whether every innovation had a variance, and all numbers are finite.
+    """
+
+    def __init__(self, system: System, layout: Layout, model: Model, t_max: int) -> None:
+        n, m, sets = system.n, system.m, layout.sets
+        self.model, self.layout, self.t_max, self.m = _cast(model, np.float64), layout, t_max, m
+        moving = bool(system.varies & set("AQCR"))
+        self.tolerance = -1.0 if moving else _TOLERANCE
+        own = t_max if system.varies & set("CR") else 1
+        self.shared = Shared(
+            np.empty((sets, own, m, n)),
+            np.empty((sets, own, m, m)) if model.dense else np.empty((1, 0, m, m)),
+            np.empty((sets, t_max, m, n)),
+            np.empty((sets, t_max, m)),
+            np.empty((sets, t_max, n, n)),
+        )
+        self.rows, self.value = np.zeros(sets, np.int64), np.empty(sets)
+        bad = np.empty(sets)
+        self._one = kernels.Lanes(1)
+        kernels.announced(
+            "settle",
+            lambda: kernels.settle(
+                self._one, self.model, t_max, m, self.tolerance, self.shared, self.rows,
+                self.value, bad,
+            ),
+        )  # fmt: skip
+        self.usable = not bad.any() and bool(np.isfinite(self.value).all())
+
+    def _in_numbers(self, number: Any) -> Shared:
+        if number == np.float64:
+            return self.shared
+        most = int(self.rows.max())
+        c, turn, *rest = self.shared
+        cut = (np.ascontiguousarray(x[:, :most], number) for x in rest)
+        return Shared(np.asarray(c, number), np.asarray(turn, number), *cut)
+
+    def squares(self, model: Model, data: Data) -> NDArray[np.float64]:
+        """(sets, series) sums of squared, whitened residuals."""
+        lanes, tasks = lanes_of(self.layout)
+        out = np.empty((self.layout.sets, self.layout.series))
+        shared = self._in_numbers(model.a.dtype)
+
+        def piece(low: int, high: int) -> None:
+            kernels.means(lanes, model, data, shared, self.rows, low, high, out)
+
+        key = ("means", lanes.width, model.a.dtype)
+        kernels.announced(key, lambda: kernels.spread(piece, tasks))
+        return out
+
+    def back(self, model: Model, data: Data, smooth: Smooth, score: Score) -> None:
+        """Fills the smoothed means, and of the score what hangs on the data."""
+        lanes, tasks = lanes_of(self.layout)
+        out = np.empty((self.layout.sets, self.layout.series))
+        shared = self._in_numbers(model.a.dtype)
+
+        def piece(low: int, high: int) -> None:
+            kernels.means_back(
+                lanes, model, data, shared, self.rows, low, high, out, smooth, score
+            )  # fmt: skip
+
+        key = ("means_back", lanes.width, model.a.dtype)
+        kernels.announced(key, lambda: kernels.spread(piece, tasks))
+
+    def spread_back(self, smooth: Smooth, score: Score) -> None:
+        """Fills the smoothed covariances (of one series), and the rest of the score."""
+        kernels.announced(
+            "settle_back",
+            lambda: kernels.settle_back(
+                self._one, self.model, self.t_max, self.m, self.tolerance, self.shared, self.rows,
+                smooth, score,
+            ),
+        )  # fmt: skip
+
+
+def lanes_of(layout: Layout) -> tuple[Any, int]:
+    """How many series go side by side, and how many such blocks there are over all sets."""
+    width = _LANES if layout.series > 1 else 1
+    return kernels.Lanes(width), layout.sets * -(-layout.series // width)

@@ -20,12 +20,6 @@ import statespace as ss
 
 STEP = 1e-4
 BOUND = 1e-6
-# A diffuse direction that the data never resolve: |R_k| is over the others, whose inverse must be
-# taken across it.
-CASES = [
-    pytest.param(c, marks=pytest.mark.xfail(strict=False)) if c.name == "one row, diffuse" else c
-    for c in CASES
-]
 
 
 def slope(value: Callable[[float], float]) -> float:

@@ -51,6 +51,8 @@ def solve(rows: Tensor) -> Delta:
     root = vt.mT * inverse[..., None, :] / size.mT
     mean = (root @ (u.mT @ z[..., None]))[..., 0]
     blind = vt.mT * (~seen).to(r)[..., None, :] / size.mT
+    if not bool(seen.all()):  # the inverse across what is unseen: it is what moves |R_k| as well
+        root = root - blind @ (torch.linalg.pinv(blind) @ root)
     lost = (~seen).to(r) * (u.mT @ z[..., None])[..., 0]
     rss = rss + lost.square().sum(-1)
     return Delta(mean, root, blind, _log_det(r, seen), rss, seen.to(r).sum(-1))

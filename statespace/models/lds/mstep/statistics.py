@@ -85,19 +85,40 @@ def _read(smoothed: Smoothed, data: Sequences) -> _Posterior:
     assert cross is not None
     batch = mean.shape[:-2]
     active = data.active.expand(*batch, data.T)
-    on, both = active[..., None], (active[..., 1:])[..., None, None]
-    parts = (
-        torch.where(on, mean, 0.0).double(),
-        torch.where(on[..., None], cov, 0.0).double(),
-        torch.where(both, cross, 0.0).double(),
-    )
-    if not all(bool(torch.isfinite(x).all()) for x in parts):
+    if not bool(active.all()):
+        on, both = active[..., None], (active[..., 1:])[..., None, None]
+        mean, cov = torch.where(on, mean, 0.0), torch.where(on[..., None], cov, 0.0)
+        cross = torch.where(both, cross, 0.0)
+    parts = tuple(x.double() for x in (mean, cov, cross))
+    if not all(bool(torch.isfinite(_once(x)).all()) for x in parts):
         raise NumericalError(
             "EM: expected a posterior of z_t with finite moments, received inf or NaN. The data "
             "do not resolve every diffuse state: give it a proper start, or use "
             "Gradient(optimizer='lbfgs') instead."
         )
-    return _Posterior(*parts, active)
+    return _Posterior(parts[0], parts[1], parts[2], active)
+
+
+def _once(x: Tensor) -> Tensor:
+    """One of those elements that all series share: 1 for every axis along which nothing moves."""
+    for axis in range(x.dim()):
+        if x.stride(axis) == 0 and x.shape[axis] > 1:
+            x = x.narrow(axis, 0, 1)
+    return x
+
+
+def _total(x: Tensor) -> Tensor:
+    """The sum over time of (*batch, T, k, k); what series share is added up once."""
+    once = _once(x)
+    rows = 1 if once.shape[-3] == x.shape[-3] else x.shape[-3]
+    return (once.sum(-3) * rows).expand(*x.shape[:-3], *x.shape[-2:])
+
+
+def _image(weight: Tensor, z: Tensor) -> Tensor:
+    """Weight (*, T or 1, k, n) times z (*batch, T, n); one product of matrices where it stays."""
+    if weight.shape[-3] == 1:
+        return z @ weight[..., 0, :, :].mT
+    return (weight @ z[..., None])[..., 0]
 
 
 def _start(lds: Any, posterior: _Posterior, models: torch.Size) -> Moments:
@@ -131,13 +152,19 @@ def _dynamics(
     bias = move.bias.double() if "bias" in move.varies else move.bias.double().unsqueeze(-2)
     bias = bias[..., 1:, :] if "bias" in move.varies else bias
     on = active[..., 1:].double()
-    before, after = cov[..., :-1, :, :] * on[..., None, None], cov[..., 1:, :, :]
-    e = mean[..., 1:, :] - (a @ mean[..., :-1, :, None])[..., 0] - bias
-    e, x = e * on[..., None], _regressors(mean[..., :-1, :], inputs[..., 1:, :]) * on[..., None]
+    before, after = cov[..., :-1, :, :], cov[..., 1:, :, :]
+    e = mean[..., 1:, :] - _image(a, mean[..., :-1, :]) - bias
+    x = _regressors(mean[..., :-1, :], inputs[..., 1:, :])
+    if not bool(active.all()):
+        before, e, x = before * on[..., None, None], e * on[..., None], x * on[..., None]
+    by_row = "noise" in move.varies
+    if not by_row and a.shape[-3] == 1:  # sums first: A is the same in every row
+        a = a[..., 0, :, :]
+        before, after, cross = _total(before), _total(after), _total(cross)
     across = cross @ a.mT
     ee = after - across - across.mT + a @ before @ a.mT
     ex = cross - a @ before
-    return _moments(e, x, ee, ex, before, on, models, by_row="noise" in move.varies)
+    return _moments(e, x, ee, ex, before, on, models, by_row=by_row)
 
 
 def _readout(
@@ -154,18 +181,21 @@ def _readout(
     noise = noise if "noise" in read.varies else noise.unsqueeze(-3)  # (*, T or 1, m, m)
     seen = data.observed
     on = seen.any(-1).double()
-    e = torch.where(seen, data.values.double() - (c @ mean[..., None])[..., 0] - bias, 0.0)
-    x = _regressors(mean, inputs) * on[..., None]
-    v = cov * on[..., None, None]
+    e, x, v = data.values.double() - _image(c, mean) - bias, _regressors(mean, inputs), cov
+    by_row = "noise" in read.varies
+    if not bool(seen.all()):
+        e, x, v = torch.where(seen, e, 0.0), x * on[..., None], v * on[..., None, None]
     whole = bool((seen.all(-1) == seen.any(-1)).all())
     fill, rest = _imputation(noise, seen) if not whole else (None, None)
     if fill is None or rest is None:
+        if not by_row and c.shape[-3] == 1:
+            c, v = c[..., 0, :, :], _total(v)
         ee, ex = c @ v @ c.mT, -c @ v
     else:
         e = (fill @ e[..., None])[..., 0]
         through = fill @ c
         ee, ex = through @ v @ through.mT + rest * on[..., None, None], -through @ v
-    return _moments(e, x, ee, ex, v, on, models, by_row="noise" in read.varies)
+    return _moments(e, x, ee, ex, v, on, models, by_row=by_row)
 
 
 def _imputation(noise: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,7 +236,8 @@ def _moments(
 ) -> Moments:
     """Adds products of means to the covariances ee, ex (with z alone) and zz, then over time.
 
-    Shapes: e (*batch, T, k), x (*batch, T, q), zero in rows that do not count.
+    Shapes: e (*batch, T, k), x (*batch, T, q), zero in rows that do not count; covariances may
+    have been summed over time already.
     """
     n, q = zz.shape[-1], x.shape[-1]
     if by_row:
@@ -214,9 +245,12 @@ def _moments(
         ex = torch.nn.functional.pad(ex, (0, q - n)) + e[..., :, None] * x[..., None, :]
         xx = torch.nn.functional.pad(zz, (0, q - n, 0, q - n)) + x[..., :, None] * x[..., None, :]
         return _summed(Moments(ee, ex, xx, on.sum(-1)), models, rows=1)
-    ee = ee.sum(-3) + e.mT @ e
-    ex = torch.nn.functional.pad(ex.sum(-3), (0, q - n)) + e.mT @ x
-    xx = torch.nn.functional.pad(zz.sum(-3), (0, q - n, 0, q - n)) + x.mT @ x
+    if ee.dim() > e.dim():
+        ee, ex = ee.sum(-3), ex.sum(-3)
+    zz = _total(zz) if zz.dim() > e.dim() else zz
+    ee = ee + e.mT @ e
+    ex = torch.nn.functional.pad(ex, (0, q - n)) + e.mT @ x
+    xx = torch.nn.functional.pad(zz, (0, q - n, 0, q - n)) + x.mT @ x
     return _summed(Moments(ee, ex, xx, on.sum(-1)), models)
 
 

@@ -22,6 +22,7 @@ from statespace.kernels.lanes import (
     load,
     mantissa,
     positive,
+    root,
     splat,
     store,
     unless_nan,
@@ -30,6 +31,7 @@ from statespace.kernels.lanes import (
 
 __all__ = [
     "SUMS",
+    "absorb_rows",
     "emission",
     "observe",
     "orthogonalise",
@@ -61,20 +63,52 @@ def pk(a, b):
 
 
 @inner
-def emission(lanes, c, tc, root, tr, m, n, out, o0, r):
+def emission(lanes, c, tc, factor, tr, m, n, out, o0, r):
     """C (m, n) into lane memory from entry o0 on; the variances of y, where it is independent."""
     w = width(lanes)
     for i in range(m):
-        value = root.dtype.type(0)
-        for j in range(root.shape[2]):
-            value += root[tr, i, j] * root[tr, i, j]
+        value = factor.dtype.type(0)
+        for j in range(factor.shape[2]):
+            value += factor[tr, i, j] * factor[tr, i, j]
         store(lanes, r, i * w, splat(lanes, value))
         for j in range(n):
             store(lanes, out, (o0 + i * n + j) * w, splat(lanes, c[tc, i, j]))
 
 
+@inner
+def absorb_rows(lanes, m, k, e, inverse, rows, v):
+    """Rotates a row's whitened residuals into what is known of delta (Givens).
+
+    Args:
+        lanes: How many.
+        m, k: Features of y; columns of x, the mean first.
+        e, inverse: What `observe` left, (m, k) and (m).
+        rows: Upper triangle [E | e], (k, k), k - 1 directions and the mean last.
+        v: Scratch (k).
+    """
+    w = width(lanes)
+    number = e.dtype.type
+    zero, one = splat(lanes, number(0)), splat(lanes, number(1))
+    for i in range(m):
+        scale = root(load(lanes, inverse, i * w))
+        for col in range(1, k):
+            value = load(lanes, e, (i * k + col) * w) * scale
+            store(lanes, v, (col - 1) * w, zero - value)
+        store(lanes, v, (k - 1) * w, load(lanes, e, i * k * w) * scale)
+        for col in range(k):
+            own, new = load(lanes, rows, (col * k + col) * w), load(lanes, v, col * w)
+            size = root(own * own + new * new)
+            over = positive(size, one / size, zero)
+            cosine, sine = positive(size, own * over, one), new * over
+            for j in range(col, k):
+                at = (col * k + j) * w
+                old, add = load(lanes, rows, at), load(lanes, v, j * w)
+                store(lanes, rows, at, cosine * old + sine * add)
+                store(lanes, v, j * w, cosine * add - sine * old)
+
+
 @called
-def whiten(lanes, root, tr, m, n, y, c, c0, r, turn, l0, rows):
+def whiten(lanes, factor, tr, m, n, y, c, c0, r, turn, l0, rows):
     """Makes the observed entries independent: R_oo = L diag(r) L', y <- L^-1 y, C <- L^-1 C.
 
     Rows of a root of R are orthogonalised from the first on, so R itself is never formed and may
@@ -84,11 +118,11 @@ def whiten(lanes, root, tr, m, n, y, c, c0, r, turn, l0, rows):
     number = r.dtype.type
     zero, one = splat(lanes, number(0)), splat(lanes, number(1))
     rounding = splat(lanes, number((8 * np.finfo(r.dtype).eps) ** 2))
-    columns = root.shape[2]
+    columns = factor.shape[2]
     for i in range(m):
         seen, size = load(lanes, y, i * w), zero
         for j in range(columns):
-            value = unless_nan(seen, splat(lanes, root[tr, i, j]), zero)
+            value = unless_nan(seen, splat(lanes, factor[tr, i, j]), zero)
             store(lanes, rows, (i * columns + j) * w, value)
             size = size + value * value
         store(lanes, r, i * w, size * rounding)

@@ -14,14 +14,28 @@ from statespace.kernels.arrays import (
     row_of,
     scratch,
 )
-from statespace.kernels.compiling import kernel
-from statespace.kernels.factor import SUMS, emission, observe, predict, whiten, width
+from statespace.kernels.compiling import called, kernel
+from statespace.kernels.factor import SUMS, absorb_rows, emission, observe, predict, whiten, width
 
 __all__ = ["filter_each"]
 
 
+@called
+def move_rows(lanes, rows, delta, first, count, k, into):
+    """Between lane memory and the arrays of a set."""
+    w = width(lanes)
+    for lane in range(w):
+        series = first + min(lane, count - 1)
+        for i in range(k):
+            for j in range(k):
+                if into:
+                    rows[(i * k + j) * w + lane] = delta[series, i, j]
+                elif lane < count:
+                    delta[series, i, j] = rows[(i * k + j) * w + lane]
+
+
 @kernel
-def filter_each(lanes, model, data, low, high, value, bad, residuals):
+def filter_each(lanes, model, data, low, high, value, bad, delta):
     """The log-likelihood of tasks low .. high, a task being W series of one set.
 
     Args:
@@ -31,7 +45,7 @@ def filter_each(lanes, model, data, low, high, value, bad, residuals):
         value: Out, (sets, series) float64: the log-likelihood; without the squares of the
             residuals if the start has more columns than one.
         bad: Out, (sets, series): how many entries had no variance, to rounding.
-        residuals: Out, (sets, series, T, m, k) whitened residuals; empty if not wanted.
+        delta: In and out, what is known of delta, (sets, series, k, k): see `absorb_rows`.
     """
     w = width(lanes)
     series, t_max, m = data.y.shape[1], data.y.shape[2], data.y.shape[3]
@@ -40,6 +54,7 @@ def filter_each(lanes, model, data, low, high, value, bad, residuals):
     e, inverse = np.empty(m * k * w, model.a.dtype), np.empty(m * w, model.a.dtype)
     gains, own_c = np.empty(m * n * w, model.a.dtype), np.empty(m * n * w, model.a.dtype)
     turn = np.empty(m * m * w if model.dense else 0, model.a.dtype)
+    rows, v = np.empty(k * k * w, model.a.dtype), np.empty(k * w, model.a.dtype)
     sums = np.empty(SUMS * w)
     blocks = (series + w - 1) // w
     for task in range(low, high):
@@ -49,6 +64,8 @@ def filter_each(lanes, model, data, low, high, value, bad, residuals):
         bias, shift, values, seen = at(model.b, p), at(model.d, p), at(data.y, p), at(data.seen, p)
         begin(lanes, at(model.x, p), at(model.s, p), first, count, n, k, s)
         clear(lanes, sums)
+        if k > 1:
+            move_rows(lanes, rows, at(delta, p), first, count, k, True)
         for t in range(t_max):
             if t > 0:
                 ta, tq = row_of(a.shape[0], t), row_of(q.shape[0], t)
@@ -64,9 +81,8 @@ def filter_each(lanes, model, data, low, high, value, bad, residuals):
                 lanes, own_c, 0, s.r, m, n, k, s.y, s.x, s.u, s.d, s.f, s.v, s.gain, gains, 0,
                 inverse, 0, e, 0, sums,
             )  # fmt: skip
-            if residuals.size > 0:
-                for i in range(m * k):
-                    for lane in range(count):
-                        root = np.sqrt(inverse[i // k * w + lane])
-                        residuals[p, first + lane, t, i // k, i % k] = e[i * w + lane] * root
+            if k > 1:
+                absorb_rows(lanes, m, k, e, inverse, rows, v)
         finish(lanes, sums, p, first, count, k, value, bad)
+        if k > 1:
+            move_rows(lanes, rows, at(delta, p), first, count, k, False)

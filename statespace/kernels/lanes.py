@@ -13,6 +13,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.datamodel import models
 from numba.extending import (
     NativeValue,
@@ -29,6 +30,7 @@ __all__ = [
     "load",
     "mantissa",
     "positive",
+    "root",
     "splat",
     "store",
     "unless_nan",
@@ -166,6 +168,19 @@ def positive(typing: Any, test: Any, value: Any, other: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", args[0], zero), args[1], args[2])
 
     return value(test, value, other), code
+
+
+@intrinsic
+def root(typing: Any, x: Any) -> Any:
+    """The square root."""
+
+    def code(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        kind = "f64" if x.dtype == types.float64 else "f32"
+        name = f"llvm.sqrt.v{x.width}{kind}"
+        of = ir.FunctionType(args[0].type, [args[0].type])
+        return builder.call(cgutils.get_or_insert_function(builder.module, of, name), [args[0]])
+
+    return x(x), code
 
 
 @intrinsic

@@ -39,7 +39,7 @@ __all__ = ["settle", "settle_back"]
 
 @called
 def change(now, before, n, m, p):
-    """The largest relative change of a variance or a gain from row to row; `now` = (gains, 1 / s)."""
+    """The largest relative change of a variance or a gain; `now` and `before` = (gains, 1 / s)."""
     gains, inverse = now
     gains_before, inverse_before = before
     largest = 0.0

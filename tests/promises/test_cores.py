@@ -72,7 +72,7 @@ def test_log_likelihood_and_gradients(case: Case, dtype: torch.dtype, answered: 
     for a, b in zip(found["compiled"], found["plain"], strict=True):
         close(a, b, bound)
     assert answered[0] == "run_forward"
-    if case.name != "one row, diffuse":  # a direction stays unresolved: the plain path's
+    if case.name != "one row, diffuse":  # a direction stays unresolved: left to the plain path
         assert answered == ["run_forward", "run_score"]
 
 

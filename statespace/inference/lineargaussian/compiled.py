@@ -17,7 +17,7 @@ from torch import Tensor
 from statespace import kernels
 from statespace.inference.lineargaussian.backward import Smooth, clip, columns_of
 from statespace.inference.lineargaussian.complete import Settled, lanes_of
-from statespace.inference.lineargaussian.delta import Delta, absorb, solve
+from statespace.inference.lineargaussian.delta import Delta, solve
 from statespace.inference.lineargaussian.layout import Layout
 from statespace.inference.lineargaussian.moments import gained
 from statespace.inference.lineargaussian.scores import (
@@ -99,11 +99,13 @@ def run_forward(
     lanes, tasks = lanes_of(layout)
     k = begin.x.shape[-1]
     value, bad = np.empty((2, layout.sets, layout.series))
-    shape = (layout.sets, layout.series, y.shape[-2], system.m, k) if k > 1 else (1, 0, 0, 0, 0)
-    residuals = np.empty(shape, model.a.dtype)
+    delta = np.zeros((1, 0, 0, 0), model.a.dtype)
+    if k > 1:
+        rows = layout.lay(begin.rows, 2).expand(layout.sets, layout.series, k, k)
+        delta = rows.numpy().astype(model.a.dtype, order="C", copy=True)
 
     def piece(low: int, high: int) -> None:
-        kernels.filter_each(lanes, model, data, low, high, value, bad, residuals)
+        kernels.filter_each(lanes, model, data, low, high, value, bad, delta)
 
     kernels.announced(("filter", lanes.width, y.dtype), lambda: kernels.spread(piece, tasks))
     if bad.any() or not np.isfinite(value).all():
@@ -111,8 +113,7 @@ def run_forward(
     total = layout.back(torch.from_numpy(value)).to(y.dtype)
     if k == 1:
         return total - gained(first), run
-    e = layout.back(torch.from_numpy(residuals))
-    known = solve(absorb(begin.rows, e.flatten(-3, -2)))
+    known = solve(layout.back(torch.from_numpy(delta)))
     total = total + gained(known) - gained(first)
     if not diffuse_constant:
         total = total + 0.5 * _LOG_2PI * (known.resolved - first.resolved)

@@ -15,7 +15,18 @@ from torch import Tensor
 
 from statespace.errors import InputError, expected
 
-__all__ = ["active_rows", "align", "gather", "join", "leaves", "shift", "tmap", "where_tree"]
+__all__ = [
+    "active_rows",
+    "align",
+    "every",
+    "gather",
+    "join",
+    "leaves",
+    "once",
+    "shift",
+    "tmap",
+    "where_tree",
+]
 
 
 def join(*xs: Tensor) -> Tensor:
@@ -67,6 +78,24 @@ def active_rows(lengths: Tensor, num_rows: int) -> Tensor:
                 [1, 1, 1]], dtype=torch.int32)
     """
     return torch.arange(num_rows, device=lengths.device) < lengths[..., None]
+
+
+def once(x: Tensor) -> Tensor:
+    """One of those elements that are the same by expansion: axes that do not move get length 1.
+
+    Example:
+        >>> once(torch.zeros(3, 1).expand(3, 1000)).shape
+        torch.Size([3, 1])
+    """
+    for axis in range(x.ndim):
+        if x.stride(axis) == 0 and x.shape[axis] > 1:
+            x = x.narrow(axis, 0, 1)
+    return x
+
+
+def every(mask: Tensor) -> bool:
+    """Whether all of a mask is True; one that was expanded is looked at once."""
+    return bool(once(mask).all())
 
 
 def shift(x: Tensor, first: Tensor) -> Tensor:

@@ -116,9 +116,10 @@ def _blank(x: Tensor, lengths: Tensor, batch_ndim: int) -> Tensor:
     """NaN in the rows beyond the lengths of x (*batch, rows, ...)."""
     if not x.is_floating_point():
         return x
-    inside = active_rows(lengths, x.shape[batch_ndim])
-    if bool(inside.all()):
+    rows = x.shape[batch_ndim]
+    if bool((lengths >= rows).all()):
         return x
+    inside = active_rows(lengths, rows)
     return torch.where(align(inside, x.ndim), x, torch.full_like(x, torch.nan))
 
 

@@ -83,12 +83,12 @@ class Sequences:
     @cached_property
     def n_values(self) -> Tensor:
         """Observed entries of each series, (*batch,) int64."""
-        return self.observed.sum((-2, -1))
+        return self.lengths * self.m if self.complete else self.observed.sum((-2, -1))
 
     @cached_property
     def n_steps(self) -> Tensor:
         """Rows of each series with at least one observed entry, (*batch,) int64."""
-        return self.observed.any(-1).sum(-1)
+        return self.lengths.clone() if self.complete else self.observed.any(-1).sum(-1)
 
     def __repr__(self) -> str:
         seen, rows = int(self.n_values.sum()), int(self.lengths.sum())

@@ -127,7 +127,11 @@ def split(
     if known is None:
         # one pass: a finite sum has neither NaN nor inf in it
         if not real or math.isfinite(values.detach().sum().item()):
-            return values, torch.ones_like(values, dtype=torch.bool), True
+            return (
+                values,
+                torch.ones((), dtype=torch.bool, device=values.device).expand_as(values),
+                True,
+            )
         observed = ~torch.isnan(values.detach())
     else:
         observed = known & ~torch.isnan(values.detach()) if real else known

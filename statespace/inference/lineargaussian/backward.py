@@ -26,6 +26,7 @@ from statespace.inference.lineargaussian.delta import Delta
 from statespace.inference.lineargaussian.forward import Pass
 from statespace.inference.lineargaussian.system import System
 from statespace.linalg import quadratic
+from statespace.shapes import once
 
 
 class Adjoint(NamedTuple):
@@ -155,7 +156,7 @@ def smooth(run: Pass, system: System, known: Delta, y: Tensor) -> Smooth:
 
 def clip(cov: Tensor) -> tuple[Tensor, int]:
     """A variance below zero is rounding: its row and column become zero, and it is counted."""
-    bad = cov.diagonal(dim1=-2, dim2=-1) < 0
+    bad = once(cov.diagonal(dim1=-2, dim2=-1)) < 0
     count = int(bad.sum())
     if count:
         keep = (~bad).to(cov)

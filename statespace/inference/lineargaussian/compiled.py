@@ -28,6 +28,7 @@ from statespace.inference.lineargaussian.scores import (
 )
 from statespace.inference.lineargaussian.start import Start
 from statespace.inference.lineargaussian.system import System
+from statespace.shapes import every
 
 __all__ = ["Core", "Run", "run_forward", "run_score", "run_smooth", "suits"]
 
@@ -66,7 +67,7 @@ def _problem(
         y.shape[:-2],
         observed.shape[:-2],
     )
-    return Layout(system, batch), None if bool(observed.all()) else observed
+    return Layout(system, batch), None if every(observed) else observed
 
 
 def is_dense(system: System) -> bool:

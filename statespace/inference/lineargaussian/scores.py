@@ -93,7 +93,9 @@ def gradients(
         "d": (dd, 1),
         "R": (triangle("r", m), 2),
     }
-    out = [fit_to(-dd, like[0]) if like[0].requires_grad else torch.zeros_like(like[0])]
+    out = [
+        fit_to(-dd, like[0]) if like[0].requires_grad else like[0].new_zeros(()).expand_as(like[0])
+    ]
     for i, name in enumerate(("A", "b", "Q", "C", "d", "R"), start=1):
         x, rank = whole[name]
         if name not in system.varies:

@@ -27,6 +27,7 @@ from statespace.gaussian import AffineConditional
 from statespace.interface import Context
 from statespace.results import Smoothed
 from statespace.sequences import Sequences
+from statespace.shapes import every, once
 
 __all__ = ["Moments", "statistics"]
 
@@ -85,12 +86,12 @@ def _read(smoothed: Smoothed, data: Sequences) -> _Posterior:
     assert cross is not None
     batch = mean.shape[:-2]
     active = data.active.expand(*batch, data.T)
-    if not bool(active.all()):
+    if not every(active):
         on, both = active[..., None], (active[..., 1:])[..., None, None]
         mean, cov = torch.where(on, mean, 0.0), torch.where(on[..., None], cov, 0.0)
         cross = torch.where(both, cross, 0.0)
     parts = tuple(x.double() for x in (mean, cov, cross))
-    if not all(bool(torch.isfinite(_once(x)).all()) for x in parts):
+    if not all(bool(torch.isfinite(once(x)).all()) for x in parts):
         raise NumericalError(
             "EM: expected a posterior of z_t with finite moments, received inf or NaN. The data "
             "do not resolve every diffuse state: give it a proper start, or use "
@@ -99,19 +100,11 @@ def _read(smoothed: Smoothed, data: Sequences) -> _Posterior:
     return _Posterior(parts[0], parts[1], parts[2], active)
 
 
-def _once(x: Tensor) -> Tensor:
-    """One of those elements that all series share: 1 for every axis along which nothing moves."""
-    for axis in range(x.dim()):
-        if x.stride(axis) == 0 and x.shape[axis] > 1:
-            x = x.narrow(axis, 0, 1)
-    return x
-
-
 def _total(x: Tensor) -> Tensor:
     """The sum over time of (*batch, T, k, k); what series share is added up once."""
-    once = _once(x)
-    rows = 1 if once.shape[-3] == x.shape[-3] else x.shape[-3]
-    return (once.sum(-3) * rows).expand(*x.shape[:-3], *x.shape[-2:])
+    one = once(x)
+    rows = 1 if one.shape[-3] == x.shape[-3] else x.shape[-3]
+    return (one.sum(-3) * rows).expand(*x.shape[:-3], *x.shape[-2:])
 
 
 def _image(weight: Tensor, z: Tensor) -> Tensor:
@@ -155,7 +148,7 @@ def _dynamics(
     before, after = cov[..., :-1, :, :], cov[..., 1:, :, :]
     e = mean[..., 1:, :] - _image(a, mean[..., :-1, :]) - bias
     x = _regressors(mean[..., :-1, :], inputs[..., 1:, :])
-    if not bool(active.all()):
+    if not every(active):
         before, e, x = before * on[..., None, None], e * on[..., None], x * on[..., None]
     by_row = "noise" in move.varies
     if not by_row and a.shape[-3] == 1:  # sums first: A is the same in every row
@@ -180,12 +173,12 @@ def _readout(
     noise = read.noise.matrix.double()
     noise = noise if "noise" in read.varies else noise.unsqueeze(-3)  # (*, T or 1, m, m)
     seen = data.observed
-    on = seen.any(-1).double()
+    on = once(seen).any(-1).double().expand(seen.shape[:-1])
     e, x, v = data.values.double() - _image(c, mean) - bias, _regressors(mean, inputs), cov
     by_row = "noise" in read.varies
-    if not bool(seen.all()):
+    if not every(seen):
         e, x, v = torch.where(seen, e, 0.0), x * on[..., None], v * on[..., None, None]
-    whole = bool((seen.all(-1) == seen.any(-1)).all())
+    whole = every(seen) or bool((seen.all(-1) == seen.any(-1)).all())
     fill, rest = _imputation(noise, seen) if not whole else (None, None)
     if fill is None or rest is None:
         if not by_row and c.shape[-3] == 1:

@@ -25,6 +25,7 @@ __all__ = ["estimates", "standard_errors"]
 
 MOST = 500  # learned numbers; each costs two gradients
 FLAT = 1e-6  # an eigenvalue of the scaled information below this is none
+BENT = 1e-2  # nor is one below the score that is left, up to here: above it, it is no maximum
 
 UNIDENTIFIED = (
     "the data do not identify it: with other parameters changed beside it, another value has the "
@@ -80,7 +81,10 @@ def _errors(objective: Objective, x: Tensor) -> Errors:
     scale = scale / torch.where(size > 1e-10, size, torch.ones_like(size))
     unit = torch.where(size > 1e-10, size, torch.ones_like(size))
     values, vectors = torch.linalg.eigh(information / unit[:, None] / unit)
-    flat = values.abs() <= FLAT * max(1.0, float(values.abs().max()))
+    # Along a curve of equal likelihood the gradient that is left bends values away from zero.
+    left = objective.gradient(x)[1]
+    bent = 0.0 if left is None else min(BENT, float((left * scale).norm()))
+    flat = values.abs() <= max(FLAT * max(1.0, float(values.abs().max())), bent)
     inverse = torch.where(flat, 0.0, 1 / values)
     where = _positions(objective)
     numbers: dict[str, float] = {}

@@ -149,3 +149,14 @@ def test_the_model_is_given_back_and_changes_are_noticed():
     lds.slot("R").set_([[1.0]])
     assert fit.standard_errors["R[0,0]"] == pytest.approx(3145.55, rel=1e-3)
     assert float(lds.R.detach()) == 1.0
+
+
+def test_a_score_that_is_left_bends_no_flat_direction_into_a_standard_error():
+    """C and Q trade units, a curve of equal likelihood; the polish ends at a score below 1e-4,
+    and what it bends along the curve is no curvature: C would have an error of 45 times C."""
+    fit = ss.LDS(1, 1).fit(ss.datasets.nile()[:80], seed=0)
+    for name in ("C[0,0]", "Q[0,0]"):
+        assert math.isnan(fit.standard_errors[name])
+        assert "identify" in fit.standard_errors.reasons[name]
+    for name in ("A[0,0]", "d[0]", "R[0,0]"):
+        assert fit.standard_errors[name] > 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from statespace.kernels.tables import Data, Model, Score, Shared, Smooth
+from statespace.kernels.tables import Data, Filter, Model, Score, Shared, Smooth
 
 if TYPE_CHECKING:
     from statespace.kernels.compiling import announced, spread
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Data",
+    "Filter",
     "Lanes",
     "Model",
     "Score",

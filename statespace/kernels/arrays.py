@@ -8,10 +8,11 @@ import numpy as np
 
 from statespace.kernels.compiling import called, inner
 from statespace.kernels.factor import SUMS, orthogonalise, pk, width
+from statespace.kernels.lanes import load, splat, store
 
 __all__ = ["add_bias", "at", "begin", "clear", "finish", "read_row", "row_of", "scratch"]
 
-_LOG_2PI = 1.8378770664093453
+LOG_2PI = 1.8378770664093453
 
 
 class Scratch(NamedTuple):
@@ -77,9 +78,11 @@ def read_row(lanes, values, seen, shift, first, count, t, m, y):
     td, each = row_of(shift.shape[1], t), shift.shape[0] > 1
     for lane in range(count):
         series = first + lane
-        own = series if each else 0
         for i in range(m):
-            y[i * w + lane] = values[series, t, i] - shift[own, td, i]
+            y[i * w + lane] = values[series, t, i]
+        if each:
+            for i in range(m):
+                y[i * w + lane] -= shift[series, td, i]
         if seen.size > 0:
             for i in range(m):
                 if seen[series, t, i] == 0:
@@ -87,6 +90,9 @@ def read_row(lanes, values, seen, shift, first, count, t, m, y):
     for lane in range(count, w):
         for i in range(m):
             y[i * w + lane] = np.nan
+    if not each:
+        for i in range(m):
+            store(lanes, y, i * w, load(lanes, y, i * w) - splat(lanes, shift[0, td, i]))
 
 
 @inner
@@ -131,5 +137,5 @@ def finish(lanes, sums, p, first, count, k, value, bad):
     for lane in range(count):
         log_s = np.log(sums[w + lane]) + sums[2 * w + lane] * np.log(2.0)
         squares = sums[lane] if k == 1 else 0.0
-        value[p, first + lane] = -0.5 * (log_s + squares + sums[3 * w + lane] * _LOG_2PI)
+        value[p, first + lane] = -0.5 * (log_s + squares + sums[3 * w + lane] * LOG_2PI)
         bad[p, first + lane] = sums[4 * w + lane]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["Data", "Model", "Score", "Shared", "Smooth"]
+__all__ = ["Data", "Filter", "Model", "Score", "Shared", "Smooth"]
 
 
 class Model(NamedTuple):
@@ -42,6 +42,26 @@ class Data(NamedTuple):
 
     y: Any
     seen: Any
+
+
+class Filter(NamedTuple):
+    """Filtered moments, out, of a start with one column.
+
+    Attributes:
+        mean, predicted_mean: (sets, series, T, n), given y up to t and before t.
+        cov, predicted_cov: (sets, series, T, n, n).
+        increments: (sets, series, T), log p(y_t given y before t).
+        root: (sets, series, n, n), of the filtered covariance at the last row; zeros before.
+        last: In: the last row of each series, (sets, series).
+    """
+
+    mean: Any
+    cov: Any
+    predicted_mean: Any
+    predicted_cov: Any
+    increments: Any
+    root: Any
+    last: Any
 
 
 class Smooth(NamedTuple):

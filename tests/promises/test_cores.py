@@ -152,3 +152,18 @@ def test_gains_that_settle(
     for i, (a, b) in enumerate(zip(found[1], found[0], strict=True)):
         close(a, b, SINGLE if dtype == torch.float32 else 1e-12 if i == 0 else EXACT)
     assert answered == ["run_forward", "run_score", "run_forward", "run_smooth"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_filtered_moments(case: Case, dtype: torch.dtype) -> None:
+    """Filtered and predicted moments, increments, and the state to go on from."""
+    bound = EXACT if dtype == torch.float64 else SINGLE
+    model, data = case.make(dtype=dtype), case.data(dtype)
+    plain = model.filter(**data, method=ss.Kalman("plain"))
+    ours = model.filter(**data, method=ss.Kalman("compiled"))
+    for name in plain.layout:
+        if getattr(plain, name) is not None:
+            close(getattr(ours, name), getattr(plain, name), bound)
+    close(ours.state.belief.mean, plain.state.belief.mean, bound)
+    close(ours.state.belief.cov, plain.state.belief.cov, bound)

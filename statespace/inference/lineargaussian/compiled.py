@@ -30,7 +30,16 @@ from statespace.inference.lineargaussian.start import Start
 from statespace.inference.lineargaussian.system import System
 from statespace.shapes import every
 
-__all__ = ["Core", "Run", "run_forward", "run_score", "run_smooth", "suits"]
+__all__ = [
+    "Core",
+    "Run",
+    "is_dense",
+    "layout_of",
+    "run_forward",
+    "run_score",
+    "run_smooth",
+    "suits",
+]
 
 Core = Literal["auto", "plain", "compiled"]
 _LOG_2PI = 1.8378770664093453
@@ -56,9 +65,10 @@ class Run(NamedTuple):
     settled: Settled | None  # gains that all series share, where nothing is missing
 
 
-def _problem(
+def layout_of(
     system: System, begin: Start, y: Tensor, observed: Tensor
 ) -> tuple[Layout, Tensor | None]:
+    """The layout of a problem, and what was observed: None where everything was."""
     batch = torch.broadcast_shapes(
         system.batch_shape(),
         begin.s.shape[:-2],
@@ -90,7 +100,7 @@ def run_forward(
 
     Arguments are those of `forward`.
     """
-    layout, seen = _problem(system, begin, y, observed)
+    layout, seen = layout_of(system, begin, y, observed)
     dense = is_dense(system)
     first = solve(begin.rows)
     run = Run(layout, dense, y, seen, None, begin, None)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from statespace.errors import InputError, expected
+from statespace.interface.methods import AtOnce, Method
 from statespace.interface.question import (
     Question,
     answering,
@@ -29,7 +30,7 @@ from statespace.interface.values import State
 from statespace.results import Filtered, Forecast, Score, Smoothed
 from statespace.sequences import read_count
 
-__all__ = ["filter", "forecast", "log_likelihood", "score", "smooth"]
+__all__ = ["at_once", "filter", "forecast", "log_likelihood", "score", "smooth"]
 
 
 def filter(model: Any, y: Any, inputs: Any, asked: Question) -> Filtered:
@@ -40,6 +41,14 @@ def filter(model: Any, y: Any, inputs: Any, asked: Question) -> Filtered:
         found = method.scan(model, data, a.generator, a.state)
         state = stamp(found.state, model, method, a.own, data.batch_shape)
     return replace(found, state=state, seed=a.recorded(model))
+
+
+def at_once(verb: AtOnce, model: Any, y: Any) -> Any:
+    """The default method's answer to a tensor that came alone, without the door; or None."""
+    if type(y) is not Tensor:
+        return None
+    method = model.default_method()
+    return method.at_once(verb, model, y) if isinstance(method, Method) else None
 
 
 def smooth(model: Any, y: Any, inputs: Any, asked: Question) -> Smoothed:

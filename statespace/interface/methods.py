@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Generator, Tensor, nn
 from torch.distributions import Distribution
@@ -19,7 +19,9 @@ from statespace.results import Filtered, FitResult, Forecast, Smoothed
 from statespace.sequences import Sequences
 from statespace.shapes import tmap
 
-__all__ = ["Filter", "Guide", "Learner", "Method", "able", "able_filters"]
+__all__ = ["AtOnce", "Filter", "Guide", "Learner", "Method", "able", "able_filters"]
+
+AtOnce = Literal["log_likelihood", "smooth"]  # verbs that may be answered without the door
 
 
 class Method(metaclass=Checked):
@@ -60,6 +62,15 @@ class Method(metaclass=Checked):
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None
     ) -> Smoothed:
         """Beliefs given all of y, and joint draws."""
+
+    def at_once(self, verb: AtOnce, model: Any, y: Tensor) -> Any:
+        """The answer of a verb to plain data by a way shorter than the door; None: no such way.
+
+        The verbs ask first, with a tensor that nobody has looked at and nothing beside it. What
+        comes back must be what the long way gives; wherever that would refuse, warn, or find
+        anything unusual, None must come back.
+        """
+        return None
 
     def propose(
         self, model: Any, z: Tree, ctx: Context, row: Row, prior: Distribution

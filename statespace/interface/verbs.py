@@ -66,6 +66,10 @@ class Verbs:
         seed: int | None = None,
     ) -> Smoothed:
         """p(z_t | y) for every t, given all of y; joint draws by `.sample`."""
+        if inputs is mask is lengths is condition is state is method is seed is None:
+            found = asking.at_once("smooth", self, y)
+            if found is not None:
+                return found
         asked = Question(mask, lengths, condition, state, method, seed)
         return asking.smooth(self, y, inputs, asked)
 
@@ -83,6 +87,10 @@ class Verbs:
         seed: int | None = None,
     ) -> Tensor:
         """The log-likelihood log p(y), (*batch,), differentiable; `score` says of which kind."""
+        if inputs is mask is lengths is condition is state is method is seed is None:
+            found = asking.at_once("log_likelihood", self, y)
+            if found is not None:
+                return found
         asked = Question(mask, lengths, condition, state, method, seed)
         return asking.log_likelihood(self, y, inputs, asked)
 

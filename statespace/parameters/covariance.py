@@ -63,7 +63,7 @@ class CovarianceSlot(Slot):
         moving = (self.pattern.labels.to("cpu") != 0) | nonzero_anywhere(self.held).cpu()
         self._diagonal = not bool((moving & off).any())
         self.register_buffer("_held_block", mask.to(self.held.device), persistent=False)
-        self._cache: tuple[Tensor, int, Tensor] | None = None
+        self._cache: tuple[Tensor, Tensor] | None = None
 
     def _check_prior(self) -> None:
         if isinstance(self.prior, Normal):
@@ -101,6 +101,13 @@ class CovarianceSlot(Slot):
         """P, (*batch, [T,] n, n)."""
         return self.held if self.n_free == 0 else self.covariance().matrix
 
+    def pull(self, theta: Tensor, gradient: Tensor) -> Tensor:
+        """See `Slot.pull`; dS = (G + G') S for P = S S', none of it from held blocks."""
+        both = gradient + gradient.mT
+        if self._partly_held:
+            both = both.masked_fill(self._held_block, 0)
+        return super().pull(theta, both @ self._spread(theta))
+
     def entries(self) -> Tensor:
         """The (co)variances that `names` names, (*batch, [T,] n_free)."""
         return self.value().flatten(-2)[..., self.blocks.entries.to(self.held.device)]
@@ -127,19 +134,20 @@ class CovarianceSlot(Slot):
         return log.sum(-1) if self.varies else log
 
     def _held_root(self) -> Tensor:
-        """A root of the held blocks, zero elsewhere; kept while the held tensor is the same."""
-        held = self.held
-        version = -1 if held.is_inference() else held._version
-        cache = self._cache
-        if cache is not None and cache[0] is held and cache[1] == version != -1:
-            return cache[2]
-        with torch.no_grad():
+        """A root of the held blocks, zero elsewhere; kept while the held numbers are the same.
+
+        Numbers are compared, because `.data` changes them without counting a version.
+        """
+        held, cache = self.held.detach(), self._cache
+        if cache is not None and _alike(cache[0], held):
+            return cache[1]
+        with torch.inference_mode(False), torch.no_grad():  # it may serve outside later
             live = nonzero_anywhere(held).any(0).nonzero()[:, 0]
             root = torch.zeros_like(held)
             if len(live):
                 small = psd_root(held[..., live[:, None], live], self.name)
                 root[..., live[:, None], live] = small
-        self._cache = (held, version, root)
+        self._cache = (held.clone(), root)
         return root
 
     # ------------------------------------------------------------------ writing
@@ -156,6 +164,10 @@ class CovarianceSlot(Slot):
             mean = 0.5 * (mean + mean.mT)
             theta[..., list(group[0].theta)] = _numbers(group[0], mean, self.name)
         return theta
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    return a.device == b.device and a.dtype == b.dtype and torch.equal(a, b)
 
 
 def _grid(block: Block) -> tuple[Tensor, Tensor]:

@@ -186,6 +186,22 @@ class Slot(nn.Module):
         spread = self._spread(self._learned())
         return spread if self.pattern.plain else self.held + spread
 
+    def pull(self, theta: Tensor, gradient: Tensor) -> Tensor:
+        """The gradient in `theta`, from the gradient in the value that `theta` gives.
+
+        Args:
+            theta: (*batch, [T,] n_free).
+            gradient: (*batch, [T,] *event), with more batch axes if the value was broadcast.
+
+        Returns:
+            What autograd gives, in the shape of `theta`, without its overhead.
+        """
+        flat = gradient.flatten(-len(self.event))
+        if not self.pattern.plain:
+            sums = flat.new_zeros(*flat.shape[:-1], self.n_free + 1)  # the last: what is held
+            flat = sums.index_add_(-1, self._index, flat * self._sign)[..., : self.n_free]
+        return flat if flat.shape == theta.shape else flat.sum_to_size(theta.shape)
+
     def entries(self) -> Tensor:
         """The value at the entries that `names` names, (*batch, [T,] n_free)."""
         first = self.pattern.first.to(self.held.device)

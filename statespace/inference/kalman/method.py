@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from statespace.errors import InputError, expected
 from statespace.gaussian import Gaussian
+from statespace.inference.kalman import direct
 from statespace.inference.kalman.belief import KalmanBelief
 from statespace.inference.kalman.problem import Problem, Rows, like, problem, rows_of, system_of
 from statespace.inference.lineargaussian import (
@@ -21,14 +22,16 @@ from statespace.inference.lineargaussian import (
     smooth,
     start,
 )
-from statespace.inference.lineargaussian.compiled import Core, run_forward, run_smooth, suits
+from statespace.inference.lineargaussian.compiled import Core, run_moments, suits
+from statespace.inference.lineargaussian.filtered import Found, run_filter
 from statespace.inference.lineargaussian.likelihood import check_finite, total
 from statespace.inference.lineargaussian.simulate import posterior_draws, simulate
 from statespace.interface import Filter, Info, LinearGaussian, Row, State
+from statespace.interface.methods import AtOnce
 from statespace.interface.values import Kind
 from statespace.linalg import Covariance
 from statespace.results import Filtered, Forecast, Smoothed
-from statespace.sequences import Sequences
+from statespace.sequences import Index, Sequences
 
 __all__ = ["Kalman"]
 
@@ -61,6 +64,21 @@ class Kalman(Filter):
     def kind(self, model: Any, data: Sequences) -> Kind:
         """Always exact."""
         return "exact"
+
+    def at_once(self, verb: AtOnce, model: Any, y: Tensor) -> Any:
+        """From kept arrays, where the model is an LDS and the data are few (see `direct`)."""
+        if type(self) is not Kalman or self.core == "plain":
+            return None
+        if verb == "log_likelihood":
+            return direct.log_likelihood(model, y)
+        known = direct.given(model, y)
+        if known is None or not known.complete():
+            return None
+        found = direct.smooth_alone(known) if known.short else None
+        if found is not None:
+            return found
+        lengths = torch.full(known.batch, known.rows)
+        return self._smoothed(known.problem(), known.constant, lengths, None, known.univariate)
 
     def start(
         self, model: Any, batch_shape: Sequence[int], condition: Any, generator: Generator
@@ -99,33 +117,27 @@ class Kalman(Filter):
     ) -> Filtered:
         """The whole series in one pass."""
         p = problem(model, rows_of(data), state)
+        last = (data.lengths - 1 + p.skip).clamp_min(0)
         with torch.no_grad():
-            run = _forward(p)
-            out = filter_moments(run, p.system, diffuse_constant=model.diffuse_constant)
-            value, _ = total(run, diffuse_constant=model.diffuse_constant)
+            found = self._filter(p, last, model.diffuse_constant)
+        belief = KalmanBelief(*found.end, uneven=bool((last != last.max()).any()))
         k = p.skip
-        mean, y_mean = (v[k:].movedim(0, -2) for v in (out.mean, out.y_mean))
-        last = (data.lengths - 1 + k).clamp_min(0)
-        belief = KalmanBelief(
-            _pick(run.xf, last),
-            _pick(run.sf.expand(*out.cov.shape), last),
-            _pick(out.rows, last),
-            uneven=bool((last != last.max()).any()),
-        )
+        y_mean = found.y_mean[..., k:, :]
+        increments = found.increments[..., k:]
+        if not bool(data.active.all()):
+            increments = torch.where(data.active, increments, torch.zeros_like(increments))
         t = (state.t if state is not None else 0) + data.T
-        increments = out.increments[k:].movedim(0, -1)
-        increments = torch.where(data.active, increments, torch.zeros_like(increments))
-        nan = torch.full_like(y_mean, torch.nan)
+        nan = torch.full((), torch.nan, dtype=y_mean.dtype, device=y_mean.device)
         return Filtered(
-            mean=mean,
-            cov=out.cov[k:].movedim(0, -3),
-            predicted_mean=out.predicted_mean[k:].movedim(0, -2),
-            predicted_cov=out.predicted_cov[k:].movedim(0, -3),
+            mean=found.mean[..., k:, :],
+            cov=found.cov[..., k:, :, :],
+            predicted_mean=found.predicted_mean[..., k:, :],
+            predicted_cov=found.predicted_cov[..., k:, :, :],
             y_mean=y_mean,
-            y_cov=out.y_cov[k:].movedim(0, -3),
+            y_cov=found.y_cov[..., k:, :, :],
             innovations=torch.where(data.observed, data.values - y_mean, nan),
             increments=increments,
-            log_likelihood=value,
+            log_likelihood=found.log_likelihood,
             kind="exact",
             state=State(t, belief.collapsed(), (), data.values[..., -1, :0], generator),
             lengths=data.lengths,
@@ -133,12 +145,37 @@ class Kalman(Filter):
             univariate=data.univariate,
         )
 
+    def _filter(self, p: Problem, last: Tensor, constant: bool) -> Found:
+        """Filtered moments, compiled where that serves."""
+        if suits(p.system, p.y, self.core):
+            found = run_filter(p.system, p.begin, p.y, p.observed, last)
+            if found is not None:
+                return found
+        run = _forward(p)
+        out = filter_moments(run, p.system, diffuse_constant=constant)
+        value, _ = total(run, diffuse_constant=constant)
+        end = (
+            _pick(run.xf, last),
+            _pick(run.sf.expand(*out.cov.shape), last),
+            _pick(out.rows, last),
+        )
+        return Found(
+            out.mean.movedim(0, -2),
+            out.cov.movedim(0, -3),
+            out.predicted_mean.movedim(0, -2),
+            out.predicted_cov.movedim(0, -3),
+            out.y_mean.movedim(0, -2),
+            out.y_cov.movedim(0, -3),
+            out.increments.movedim(0, -1),
+            value,
+            end,
+        )
+
     def log_likelihood(
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None
     ) -> Tensor:
         """Log p(y), (*batch,), differentiable."""
         p = problem(model, rows_of(data), state, graph=True)
-        begin = None if state is None else p.begin
         constant = model.diffuse_constant
         return log_likelihood(
             p.system,
@@ -146,7 +183,7 @@ class Kalman(Filter):
             p.observed,
             p.active,
             diffuse_constant=constant,
-            begin=begin,
+            begin=p.given,
             core=self.core,
         )
 
@@ -155,8 +192,14 @@ class Kalman(Filter):
     ) -> Smoothed:
         """Moments of every z_t given all of y, and joint draws."""
         p = problem(model, rows_of(data), state)
+        constant = model.diffuse_constant
+        return self._smoothed(p, constant, data.lengths, data.index, data.univariate)
+
+    def _smoothed(
+        self, p: Problem, constant: bool, lengths: Tensor, index: Index | None, univariate: bool
+    ) -> Smoothed:
         with torch.no_grad():
-            value, out = self._smooth(p, model.diffuse_constant)
+            value, out = self._smooth(p, constant)
         k = p.skip
         whole = out.mean.movedim(0, -2)
 
@@ -173,20 +216,19 @@ class Kalman(Filter):
             y_cov=out.y_cov[k:].movedim(0, -3),
             log_likelihood=value,
             kind="exact",
-            lengths=data.lengths,
+            lengths=lengths,
             sampler=draw,
-            index=data.index,
-            univariate=data.univariate,
+            index=index,
+            univariate=univariate,
             repairs=out.clipped,
         )
 
     def _smooth(self, p: Problem, constant: bool) -> tuple[Tensor, Smooth]:
         """The log-likelihood and the smoothed moments, compiled where that serves."""
         if suits(p.system, p.y, self.core):
-            found = run_forward(p.system, p.begin, p.y, p.observed, diffuse_constant=constant)
-            out = None if found is None else run_smooth(found[1], p.system)
-            if found is not None and out is not None:
-                return found[0], out
+            found = run_moments(p.system, p.begin, p.y, p.observed, diffuse_constant=constant)
+            if found is not None:
+                return found
         run = _forward(p)
         value, known = total(run, diffuse_constant=constant)
         return value, smooth(run, p.system, known, p.y.movedim(-2, 0))

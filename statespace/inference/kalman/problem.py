@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -23,11 +23,16 @@ class Problem:
     """One call: the system over the rows asked for, with a row in front where it continues."""
 
     system: System
-    begin: Start
+    given: Start | None  # None for the system's own prior
     y: Tensor
     observed: Tensor
     active: Tensor
     skip: int  # rows in front that are not the caller's
+
+    @cached_property
+    def begin(self) -> Start:
+        """The start; the system's own is worked out when it is asked for."""
+        return start(self.system.detach()) if self.given is None else self.given
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,10 @@ def problem(model: Any, rows: Rows, state: State | None, *, graph: bool = False)
     u = rows.u if rows.u.dim() == rows.y.dim() else rows.u.unsqueeze(-2)
     first = 0 if state is None else state.t
     system = system_of(model, u, first)
-    held = system.detach()
-    system = system if graph else held
+    system = system if graph else system.detach()
     y, observed, active = rows.y, rows.observed, rows.active
     if state is None:
-        return Problem(system, start(held), y, observed, active, 0)
+        return Problem(system, None, y, observed, active, 0)
     belief = _belief(state)
     begin = Start(belief.x, belief.s, belief.rows)
     if state.t == 0:

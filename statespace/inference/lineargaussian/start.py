@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from statespace.inference.lineargaussian.system import System
+from statespace.inference.lineargaussian.system import System, together
 
 _WIDE = 1e4  # a prior variance this many times the observed noise is kept in columns
 
@@ -35,11 +35,16 @@ def start(system: System) -> Start:
     root = prior.covariance.root
     wide = noise_variance(system)  # (*batch, n)
     flat = prior.diffuse
-    if flat is None or not bool(flat.any()):
+    some = flat is not None and bool(flat.any())
+    if flat is None or not some:
         flat = torch.zeros(n, dtype=torch.bool, device=mean.device)
-    root = root * (~flat).to(root)[:, None]
+    else:
+        root = root * (~flat).to(root)[:, None]
     spread = root.square()  # variance that each column brings to each state
-    if bool((spread.sum(-1) > _WIDE * wide).any()):
+    much = bool((spread.sum(-1) > _WIDE * wide).any())
+    if not (some or much) and mean.shape[:-1] == root.shape[:-1] == wide.shape:
+        return Start(mean.clone(), _square(root).clone(), mean.new_zeros(1, 1))  # as below
+    if much:
         share = torch.where(spread > 0, wide[..., None] / spread, torch.ones_like(spread))
         share = share.amin(-2, keepdim=True).clamp(max=1.0)  # (*batch, 1, width)
         proper, root = root * (1 - share).sqrt(), root * share.sqrt()
@@ -55,7 +60,7 @@ def start(system: System) -> Start:
 
 
 def _hcat(*xs: Tensor) -> Tensor:
-    lead = torch.broadcast_shapes(*[x.shape[:-1] for x in xs])
+    lead = together(*[x.shape[:-1] for x in xs])
     return torch.cat([x.expand(*lead, x.shape[-1]) for x in xs], -1)
 
 

@@ -58,7 +58,7 @@ class System:
             x.shape[: x.dim() - rank - (name in self.varies)] for name, x, rank in self._leaves()
         ]
         lead += [self.prior.mean.shape[:-1], self.prior.covariance.root.shape[:-2]]
-        return torch.broadcast_shapes(*lead)
+        return together(*lead)
 
     def covariance_batch_shape(self) -> torch.Size:
         """The batch shape of what the covariance recursion reads: all but b, d and the mean."""
@@ -67,7 +67,7 @@ class System:
             for name, x, rank in self._leaves()
             if name not in "bd"
         ]
-        return torch.broadcast_shapes(*lead, self.prior.covariance.root.shape[:-2])
+        return together(*lead, self.prior.covariance.root.shape[:-2])
 
     def _leaves(self) -> list[tuple[str, Tensor, int]]:
         return [
@@ -88,7 +88,8 @@ class System:
 
     def over_time(self, name: str, batch_rank: int) -> Tensor:
         """One array with the time axis first: (T or 1, *batch, ...), of `batch_rank` batch axes."""
-        x, rank = next((x, rank) for k, x, rank in self._leaves() if k == name)
+        x, rank = getattr(self, name), 1 if name in "bd" else 2
+        x = x.root if isinstance(x, Covariance) else x
         return time_first(x, rank, batch_rank) if name in self.varies else x[None]
 
     def detach(self) -> System:
@@ -108,6 +109,14 @@ class System:
             R=cut(self.R),
             prior=prior,
         )
+
+
+def together(*shapes: torch.Size) -> torch.Size:
+    """`torch.broadcast_shapes`, which is slow, asked only where shapes differ."""
+    different = {shape for shape in shapes if shape}
+    if len(different) > 1:
+        return torch.broadcast_shapes(*different)
+    return different.pop() if different else torch.Size()
 
 
 def time_first(x: Tensor, event_rank: int, batch_rank: int) -> Tensor:

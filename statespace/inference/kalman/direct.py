@@ -1,0 +1,207 @@
+"""The shortest way from plain data to an answer: kept arrays and the compiled loops.
+
+One short series takes one call of a loop. Other complete data take the long way, but for the door
+and what the model's own numbers say. Where anything is out of the ordinary there is no answer here:
+the door looks at the data, and the long way gives the same numbers or the named error.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from statespace import kernels
+from statespace.inference.kalman.kept import Arrays, Kept, kept_of
+from statespace.inference.kalman.problem import Problem
+from statespace.inference.kalman.slope import Alone, Together, WithSlope
+from statespace.inference.lineargaussian import log_likelihood as whole_log_likelihood
+from statespace.inference.lineargaussian.compiled import _SHORT, run_forward
+from statespace.inference.lineargaussian.scores import no_score
+from statespace.inference.lineargaussian.simulate import posterior_draws
+from statespace.results import Smoothed
+
+__all__ = ["Given", "given", "log_likelihood", "smooth_alone"]
+
+_ALL_SEEN = np.zeros((1, 0, 0, 0), np.uint8)
+
+
+class Given(NamedTuple):
+    """Plain data for a model of which the arrays are kept.
+
+    Attributes:
+        y: As given, contiguous; NaN is still in it.
+        values: Its memory.
+        rows: T.
+        alone: Whether it is one series, for the loops over a series with its own covariance.
+        constant: The model's `diffuse_constant`.
+    """
+
+    kept: Kept
+    arrays: Arrays
+    y: Tensor
+    values: NDArray[Any]
+    rows: int
+    alone: bool
+    constant: bool
+
+    @property
+    def univariate(self) -> bool:
+        """Whether there is no axis of features."""
+        return self.values.ndim == 1
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """The batch shape."""
+        return self.values.shape[:-2]
+
+    @property
+    def short(self) -> bool:
+        """Whether one pass over one series serves."""
+        return self.alone and self.rows <= _SHORT
+
+    def data(self) -> kernels.Data:
+        """One series as the loops read it; NaN is "not observed" there too."""
+        return kernels.Data(self.values.reshape(1, 1, self.rows, -1), _ALL_SEEN)
+
+    def complete(self) -> bool:
+        """Whether all is finite; False too where the sum overflows."""
+        return math.isfinite(self.y.sum().item())
+
+    def problem(self) -> Problem:
+        """Complete data as the long way reads them."""
+        y = self.y[:, None] if self.univariate else self.y
+        seen = torch.ones_like(y, dtype=torch.bool)
+        return Problem(self.arrays.system, self.arrays.begin, y, seen, seen[..., 0], 0)
+
+
+def given(model: Any, y: Tensor) -> Given | None:
+    """The data and the arrays; None where the door must look."""
+    kept = kept_of(model)
+    if kept is None or y.dtype is not kept.arrays.dtype:
+        return None
+    try:
+        y = y.contiguous()
+        values = y.numpy()
+    except (RuntimeError, TypeError):  # has a graph, is sparse, on a device, inside a transform
+        return None
+    shape, m = values.shape, model.obs_dim
+    if (shape[-1:] != (m,) and (m != 1 or len(shape) != 1)) or not 1 <= len(shape) <= 3:
+        return None
+    if values.size == 0:
+        return None
+    rows = shape[-2] if len(shape) > 1 else shape[0]
+    alone = values.size == rows * m and kept.arrays.begin.x.shape[-1] == 1
+    return Given(kept, kept.arrays, y, values, rows, alone, model.diffuse_constant)
+
+
+@cache
+def _one() -> Any:
+    return kernels.Lanes(1)
+
+
+def log_likelihood(model: Any, y: Tensor) -> Tensor | None:
+    """Log p(y), (*batch,), differentiable in what is learned."""
+    known = given(model, y)
+    if known is None:
+        return None
+    wanted = torch.is_grad_enabled() and known.kept.learned()
+    if wanted is None:
+        return None
+    call: Alone | Together | None
+    if known.short or not known.complete():
+        call = _alone(known) if known.alone else None
+    elif wanted:
+        call = _together(known)
+    else:
+        p = known.problem()
+        return whole_log_likelihood(
+            p.system, p.y, p.observed, p.active, diffuse_constant=known.constant, begin=p.begin
+        )
+    if call is None or not wanted:
+        return None if call is None else call.value
+    out: Tensor = WithSlope.apply(call, known.y, *(w.tensor for w in known.kept.watched))
+    return out
+
+
+def _alone(known: Given) -> Alone | None:
+    """One series, in one pass; None where entries had no variance or numbers are not finite."""
+    arrays, data = known.arrays, known.data()
+    value, bad = np.empty((2, 1, 1))
+    none = np.empty((1, 0, 0, 0), data.y.dtype)  # no directions of the start are open
+    kernels.announced(
+        ("filter", 1, arrays.dtype),
+        lambda: kernels.filter_each(_one(), arrays.model, data, 0, 1, value, bad, none),
+    )
+    if bad[0, 0] != 0 or not math.isfinite(value[0, 0]):  # inf in y makes none that is finite
+        return None
+    return Alone(_value(value, known), known.kept, arrays, data, _one())
+
+
+def _value(value: NDArray[Any], known: Given) -> Tensor:
+    found = torch.from_numpy(value.reshape(known.batch))
+    return found if known.arrays.dtype is torch.float64 else found.to(known.arrays.dtype)
+
+
+def _together(known: Given) -> Together | None:
+    """Several series, or a long one: the passes of the long way."""
+    p = known.problem()
+    with torch.no_grad():
+        found = run_forward(p.system, p.begin, p.y, p.observed, diffuse_constant=known.constant)
+    return None if found is None else Together.of(*found, known.kept, known.arrays)
+
+
+def smooth_alone(known: Given) -> Smoothed | None:
+    """Moments of every z_t given all of one short, complete series, and joint draws."""
+    arrays, data, rows, batch = known.arrays, known.data(), known.rows, known.batch
+    n, m, number = arrays.system.n, arrays.system.m, data.y.dtype
+    value, bad = np.empty((2, 1, 1))
+    moments = kernels.Smooth(
+        np.empty((1, 1, rows, n), number),
+        np.empty((1, 1, rows, n, n), number),
+        np.empty((1, 1, rows - 1, n, n), number),
+        arrays.noise,
+    )
+    kernels.announced(
+        ("smooth", 1, arrays.dtype),
+        lambda: kernels.smooth_each(
+            _one(), arrays.model, data, 0, 1, value, bad, moments, _no_score()
+        ),
+    )
+    variances = moments.cov.reshape(-1, n * n)[:, :: n + 1]
+    if bad[0, 0] != 0 or not math.isfinite(value[0, 0]) or bool((variances < 0).any()):
+        return None
+    mean, cov, cross = (torch.from_numpy(x.reshape(*batch, *x.shape[2:])) for x in moments[:3])
+    y_cov = known.y.new_zeros(m, m).expand(*batch, rows, m, m)
+    found = Smoothed(
+        mean, cov, cross, known.y, y_cov[..., 0, 0] if known.univariate else y_cov,
+        log_likelihood=_value(value, known),
+        kind="exact",
+        lengths=torch.full(batch, rows),
+        sampler=_sampler(known, mean),
+        univariate=known.univariate,
+        settled=True,
+    )  # fmt: skip
+    object.__setattr__(found, "settled", known.univariate)  # as `Record` leaves it
+    return found
+
+
+@cache
+def _no_score() -> kernels.Score:
+    return no_score(1)
+
+
+def _sampler(known: Given, mean: Tensor) -> Any:
+    """Joint draws of z given y, whatever has become of the model since."""
+
+    def draw(num: int, generator: Generator) -> Tensor:
+        p = known.problem()
+        with torch.no_grad():
+            return posterior_draws(p.system, p.begin, mean, p.observed, p.active, num, generator)
+
+    return draw

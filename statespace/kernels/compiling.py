@@ -70,6 +70,25 @@ class _Pool:
 
 _POOL = _Pool()
 _seen: set[Any] = set()
+_TEXT = (
+    "statespace compiles its loops for this machine, which takes up to a minute the first time; "
+    "they are kept for the next."
+)
+
+
+class _Voice:
+    """Says it once in a process, however many loops are compiled."""
+
+    def __init__(self) -> None:
+        self.said = False
+
+    def __call__(self) -> None:
+        if not self.said:
+            self.said = True
+            _LOG.warning(_TEXT)
+
+
+_say = _Voice()
 
 
 def threads() -> int:
@@ -94,8 +113,7 @@ def announced(key: Any, run: Callable[[], Any]) -> Any:
     """Runs; says once what is going on if a first call takes long, as compiling does."""
     if key in _seen:
         return run()
-    text = "statespace is compiling its loops for this machine; this happens once."
-    timer = threading.Timer(_PATIENCE, _LOG.warning, (text,))
+    timer = threading.Timer(_PATIENCE, _say)
     timer.daemon = True
     timer.start()
     try:

@@ -43,8 +43,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     for name in ("run_forward", "run_score"):
         watch(likelihood, name)
-    for name in ("run_forward", "run_smooth"):
-        watch(kalman_method, name)
+    watch(kalman_method, "run_moments")
     return seen
 
 
@@ -86,7 +85,9 @@ def test_smoothed_moments(case: Case, dtype: torch.dtype, answered: list[str]) -
     ours = model.smooth(**data, method=ss.Kalman("compiled"))
     for name in ("log_likelihood", "mean", "cov", "cross_cov", "y_mean", "y_cov"):
         close(getattr(ours, name), getattr(plain, name), bound)
-    assert answered[0] == "run_forward"
+    gaps = bool(torch.isnan(data["y"]).any()) or case.lengths is not None
+    if case.name != "one row, diffuse" and not gaps:  # R is dense: the imputed need the plain path
+        assert answered == ["run_moments"]
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if "many" not in c.tags], ids=lambda c: c.name)
@@ -132,7 +133,7 @@ def test_gains_that_settle(
     g = torch.Generator().manual_seed(3)
     half = torch.randn(4, 4, generator=g, dtype=torch.float64)
     r = 0.1 * half @ half.mT + torch.eye(4) if dense else torch.diag(torch.arange(1.0, 5.0))
-    y = torch.randn(*batch, 300, 4, generator=g, dtype=torch.float64).to(dtype)
+    y = torch.randn(*batch, 300 if batch else 1200, 4, generator=g, dtype=torch.float64).to(dtype)
     found = []
     for core in ("plain", "compiled"):
         model = ss.LDS(
@@ -151,7 +152,7 @@ def test_gains_that_settle(
         found.append((value.detach(), s.mean, s.cov, s.cross_cov, s.y_mean, data.grad, *grads))
     for i, (a, b) in enumerate(zip(found[1], found[0], strict=True)):
         close(a, b, SINGLE if dtype == torch.float32 else 1e-12 if i == 0 else EXACT)
-    assert answered == ["run_forward", "run_score", "run_forward", "run_smooth"]
+    assert answered == ["run_forward", "run_score", "run_moments"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from statespace import kernels
@@ -36,14 +37,14 @@ __all__ = [
     "is_dense",
     "layout_of",
     "run_forward",
+    "run_moments",
     "run_score",
-    "run_smooth",
     "suits",
 ]
 
 Core = Literal["auto", "plain", "compiled"]
 _LOG_2PI = 1.8378770664093453
-_SHORT = 256  # rows up to which one series alone is not worth two passes
+_SHORT = 1000  # rows up to which one series alone is not worth two passes
 
 
 def suits(system: System, y: Tensor, core: Core) -> bool:
@@ -105,7 +106,7 @@ def run_forward(
     first = solve(begin.rows)
     run = Run(layout, dense, y, seen, None, begin, None)
     if _shares(run):
-        return _forward_complete(run, system, first)
+        return _forward_complete(run, system)
     model, data = layout.model(system, begin, dense), layout.data(y, seen)
     lanes, tasks = lanes_of(layout)
     k = begin.x.shape[-1]
@@ -140,23 +141,67 @@ def _shares(run: Run) -> bool:
     return run.layout.series > 1 or run.y.shape[-2] > _SHORT
 
 
-def _forward_complete(run: Run, system: System, first: Delta) -> tuple[Tensor, Run] | None:
+def _forward_complete(run: Run, system: System) -> tuple[Tensor, Run] | None:
     model = run.layout.model(system, run.begin, run.dense)
     settled = Settled(system, run.layout, model, run.y.shape[-2])
     if not settled.usable:
         return None
     squares = settled.squares(model, run.layout.data(run.y, None))
-    value = settled.value[:, None] - 0.5 * squares
+    total = _total(run, settled.value[:, None] - 0.5 * squares)
+    return None if total is None else (total, run._replace(settled=settled))
+
+
+def _total(run: Run, value: NDArray[Any]) -> Tensor | None:
+    """Log-likelihoods of a start with one column, (*batch,); None if one is not finite."""
     if not np.isfinite(value).all():
         return None
     total = run.layout.back(torch.from_numpy(value)).to(run.y.dtype)
-    return total - gained(first), run._replace(settled=settled)
+    return total - gained(solve(run.begin.rows))
 
 
-def _backward(run: Run, system: System, smooth: Any, score: Any, dense: bool) -> None:
-    """A backward pass over every series with its own covariance.
+def run_moments(
+    system: System,
+    begin: Start,
+    y: Tensor,
+    observed: Tensor,
+    *,
+    diffuse_constant: bool = True,
+) -> tuple[Tensor, Smooth] | None:
+    """The log-likelihood and smoothed moments, time first; arguments are those of `run_forward`.
+
+    None: ask the plain path.
+    """
+    layout, seen = layout_of(system, begin, y, observed)
+    run = Run(layout, is_dense(system), y, seen, None, begin, None)
+    if run.dense and seen is not None:
+        return None
+    if _shares(run):
+        model = layout.model(system, begin, run.dense)
+        settled = Settled(system, layout, model, y.shape[-2])
+        if not settled.usable:
+            return None
+        value, moments = _smooth(run._replace(settled=settled), system)
+        total = _total(run, value)
+        return None if total is None else (total, moments)
+    if begin.x.shape[-1] == 1:
+        value, moments = _smooth(run, system)
+        total = _total(run, value)
+        return None if total is None else (total, moments)
+    found = run_forward(system, begin, y, observed, diffuse_constant=diffuse_constant)
+    if found is None or not _serves_backward(found[1]):
+        return None
+    return found[0], _smooth(found[1], system)[1]
+
+
+def _backward(
+    run: Run, system: System, smooth: Any, score: Any, dense: bool
+) -> NDArray[np.float64]:
+    """A backward pass over every series with its own covariance; log-likelihoods beside it.
 
     The start is put in the posterior mean of delta and along the root of its posterior.
+
+    Returns:
+        (sets, series), for a start with one column; NaN where an innovation had no variance.
     """
     layout, begin = run.layout, run.begin
     if run.known is not None:
@@ -169,6 +214,7 @@ def _backward(run: Run, system: System, smooth: Any, score: Any, dense: bool) ->
         kernels.smooth_each(lanes, model, data, low, high, value, bad, smooth, score)
 
     kernels.announced(("smooth", lanes.width, run.y.dtype), lambda: kernels.spread(piece, tasks))
+    return np.where(bad > 0, np.nan, value)
 
 
 def _serves_backward(run: Run) -> bool:
@@ -216,10 +262,8 @@ def _number(run: Run) -> Any:
     return np.float32 if run.y.dtype == torch.float32 else np.float64
 
 
-def run_smooth(run: Run, system: System) -> Smooth | None:
-    """Smoothed moments, time first; see `backward.smooth`."""
-    if not _serves_backward(run) or (run.dense and run.observed is not None):
-        return None
+def _smooth(run: Run, system: System) -> tuple[NDArray[np.float64], Smooth]:
+    """Log-likelihoods (sets, series) and smoothed moments, time first; see `backward.smooth`."""
     layout, n, t_max, number = run.layout, system.n, run.y.shape[-2], _number(run)
     sets, series = layout.sets, layout.series
     noise = system.Q.matrix if "Q" in system.varies else system.Q.matrix.unsqueeze(-3)
@@ -231,11 +275,12 @@ def run_smooth(run: Run, system: System) -> Smooth | None:
     cross = np.empty((sets, alike, max(t_max - 1, 0), n, n), cov_number)
     if run.settled is None:
         moments = kernels.Smooth(mean, cov, cross, q)
-        _backward(run, system, moments, no_score(series), run.dense)
+        value = _backward(run, system, moments, no_score(series), run.dense)
     else:
         none = no_moments(n, number)
         model, data = layout.model(system, run.begin, run.dense), layout.data(run.y, None)
-        run.settled.back(model, data, none._replace(mean=mean), no_score(series))
+        squares = run.settled.back(model, data, none._replace(mean=mean), no_score(series))
+        value = run.settled.value[:, None] - 0.5 * squares
         none = no_moments(n, np.float64)._replace(cov=cov, cross=cross, noise=q.astype(np.float64))
         run.settled.spread_back(none, no_score(1))
     means, covs, crosses = (
@@ -244,7 +289,7 @@ def run_smooth(run: Run, system: System) -> Smooth | None:
     )
     covs, clipped = clip(covs)
     y_mean, y_cov = _of_y(run, system, means, covs)
-    return Smooth(
+    return value, Smooth(
         means.movedim(-2, 0), covs.movedim(-3, 0), crosses.movedim(-3, 0), y_mean.movedim(-2, 0),
         y_cov.movedim(-3, 0), clipped,
     )  # fmt: skip

@@ -78,8 +78,8 @@ class Settled:
         kernels.announced(key, lambda: kernels.spread(piece, tasks))
         return out
 
-    def back(self, model: Model, data: Data, smooth: Smooth, score: Score) -> None:
-        """Fills the smoothed means, and of the score what hangs on the data."""
+    def back(self, model: Model, data: Data, smooth: Smooth, score: Score) -> NDArray[np.float64]:
+        """Fills the smoothed means, and of the score what hangs on the data; gives `squares`."""
         lanes, tasks = lanes_of(self.layout)
         out = np.empty((self.layout.sets, self.layout.series))
         shared = self._in_numbers(model.a.dtype)
@@ -91,6 +91,7 @@ class Settled:
 
         key = ("means_back", lanes.width, model.a.dtype)
         kernels.announced(key, lambda: kernels.spread(piece, tasks))
+        return out
 
     def spread_back(self, smooth: Smooth, score: Score) -> None:
         """Fills the smoothed covariances (of one series), and the rest of the score."""

@@ -8,64 +8,98 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 import statespace as ss
 
-from .accuracy import FAILURES
-from .libraries import Library, NotOffered
-from .problems import ordinary
-from .table import GREEN, RED, ratio, table
-from .timing import interleaved, once
+from .libraries import Library
+from .problems import Problem, ordinary
+from .race import agreeing, enter, quick
+from .table import GREEN, MISSED, RED, ratio, table
+from .timing import interleaved
 
 
 @dataclass(frozen=True)
 class Race:
-    """Work that every library is asked for, and how nearly their answers must agree."""
+    """Work that every library is asked for.
+
+    Attributes:
+        peer: The library that is to be beaten, and `least` by which ratio at least; "" for none.
+        tolerance: How nearly answers must agree, relative, where rounding is not all.
+    """
 
     name: str
     size: str
     enter: Callable[[Library], dict[str, Callable[[], Any]]]
-    tolerance: float = 1e-6  # relative
+    peer: str = ""
+    least: float = 0.0
+    tolerance: float = 0.0
 
 
-def races() -> Iterator[Race]:
+_LL, _MEANS, _BOTH = "log-likelihood", "smoothed means", "smoothed means and covariances"
+_SLOPE = "log-likelihood and gradient in A, C, Q, R"
+_SMALL = (
+    ("log_likelihood", _LL, "statsmodels", 3.0),
+    ("smooth", _BOTH, "dynamax", 3.0),
+    ("gradient", _SLOPE, "dynamax", 8.0),
+)
+_SINGLE = (
+    ("log_likelihood", _LL, "statsmodels", 10.0),
+    ("smooth", _BOTH, "statsmodels", 8.0),
+    ("gradient", _SLOPE, "", 0.0),
+)
+_GAPS = (("log_likelihood", _LL, "statsmodels", 5.0), ("smooth", _BOTH, "", 0.0))
+_PANEL = (
+    ("log_likelihood", _LL, "dynamax", 4.0),
+    ("means", _MEANS, "dynamax", 2.5),
+    ("gradient", _SLOPE, "dynamax", 10.0),
+    ("em_step", "one iteration of EM in all parameters", "dynamax", 5.0),
+)
+_PANEL_GAPS = (
+    ("log_likelihood", _LL, "statsmodels", 20.0),
+    ("smooth", _BOTH, "statsmodels", 25.0),
+)
+
+
+def races(tiny: bool) -> Iterator[Race]:
     """Every row of the table."""
-    small, single = ordinary(1, 1, 100), ordinary(4, 4, 10_000)
-    gaps = ordinary(4, 4, 10_000, missing=0.1)
-    panel, nile = ordinary(4, 8, 200, series=64), ss.datasets.nile().numpy()
-    names = (
-        ("T = 100, n = m = 1", small),
-        ("T = 10000, n = m = 4", single),
-        ("T = 10000, n = m = 4, 10 % of entries missing", gaps),
-    )
-    for verb, work in (
-        ("log_likelihood", "log-likelihood"),
-        ("smooth", "smoothed means and covariances"),
-        ("gradient", "log-likelihood and gradient in A, C, Q, R"),
-    ):
-        for size, p in names:
-            yield Race(work, size, lambda x, v=verb, p=p: getattr(x, v)(p))
-    yield Race(
-        "5 steps of EM in all parameters",
-        "64 series, T = 200, n = 4, m = 8",
-        lambda x: x.em_steps(panel, 5),
-        tolerance=1e-5,
-    )
+    T, series, rows = (200, 24, 20) if tiny else (10_000, 256, 1000)
+    single = f"one series, T = {T}, n = m = 4"
+    panel = f"{series} series, T = {rows}, n = 8, m = 16"
+    gaps = ", 10 % of entries missing"
+    yield from _races(_SMALL, "one series, T = 100, n = m = 1", ordinary(1, 1, 100))
+    yield from _races(_SINGLE, single, ordinary(4, 4, T))
+    yield from _races(_GAPS, single + gaps, ordinary(4, 4, T, missing=0.1))
+    yield from _races(_PANEL, panel, ordinary(8, 16, rows, series=series))
+    yield from _races(_PANEL_GAPS, panel + gaps, ordinary(8, 16, rows, series=series, missing=0.1))
+    nile = ss.datasets.nile().numpy()
     yield Race(
         "fit of the local level, diffuse start",
         "Nile, T = 100",
         lambda x: x.fit_level(nile),
+        tolerance=1e-6,
     )
 
 
-def run(ours: Library, peers: list[Library], seconds: float, say: Callable[[str], None]) -> str:
+def _races(works: tuple[tuple[str, str, str, float], ...], size: str, p: Problem) -> Iterator[Race]:
+    for verb, name, peer, least in works:
+        near = 1e-6 if verb == "gradient" else 0.0  # statsmodels takes complex steps
+        yield Race(name, size, lambda x, verb=verb: getattr(x, verb)(p), peer, least, near)
+
+
+def run(
+    ours: Library,
+    peers: list[Library],
+    seconds: float,
+    say: Callable[[str], None],
+    *,
+    tiny: bool = False,
+) -> str:
     """The table; `seconds` is the time to spend on each row."""
     rows = []
-    for race in races():
+    for race in races(tiny):
         say(f"speed: {race.name}, {race.size}")
         rows.append(_row(race, ours, peers, seconds))
-    return table(["", "work", "size", *(peer.name for peer in peers)], rows)
+        say("       " + " | ".join(rows[-1]))
+    return table(["", "work", "size", "at least", *(peer.name for peer in peers)], rows)
 
 
 def _row(race: Race, ours: Library, peers: list[Library], seconds: float) -> list[str]:
@@ -75,53 +109,27 @@ def _row(race: Race, ours: Library, peers: list[Library], seconds: float) -> lis
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a peer's remarks are not what is measured
         for library in (ours, *peers):
-            answers, cells[library.name] = _enter(race, library)
-            if library is ours:
+            answers, cells[library.name] = enter(lambda x=library: race.enter(x))
+            if library is ours and answers:
                 truth = next(iter(answers.values()))[1]
-            agreeing = {k: c for k, (c, a) in answers.items() if _agree(a, truth, race.tolerance)}
-            if answers and not agreeing:
-                cells[library.name] = "(another result)"
-            calls |= {(library.name, k): call for k, call in _quick(agreeing).items()}
+            same = agreeing(answers, truth, max(race.tolerance, library.rounding))
+            if answers and not same:
+                cells[library.name] = "(ours failed)" if truth is None else "(another result)"
+            calls |= {(library.name, k): call for k, call in quick(same).items()}
         times = interleaved(calls, seconds)
     best: dict[str, float] = {}
     for (name, _), took in times.items():
         best[name] = min(took, best.get(name, math.inf))
-    own = best.pop(ours.name)
+    own = best.pop(ours.name, math.inf)
     cells |= {name: ratio(took / own) for name, took in best.items()}
-    mark = "" if not best else RED if min(best.values()) < own else GREEN
-    return [mark, race.name, race.size, *(cells[peer.name] for peer in peers)]
+    asked = f"{race.least:g} x {race.peer}" if race.peer else ""
+    mark = _mark(race, best, own)
+    return [mark, race.name, race.size, asked, *(cells[peer.name] for peer in peers)]
 
 
-def _enter(race: Race, library: Library) -> tuple[dict[str, tuple[Callable[[], Any], Any]], str]:
-    """Calls with their first answers, by setting; why there are none."""
-    try:
-        entered = race.enter(library)
-    except NotOffered as reason:
-        return {}, f"({reason})"
-    answers, reason_text = {}, ""
-    for setting, call in entered.items():
-        try:
-            answers[setting] = (call, call())
-        except FAILURES as problem:
-            reason_text = f"({type(problem).__name__})"
-    return answers, reason_text
-
-
-def _quick(calls: dict[str, Callable[[], Any]]) -> dict[str, Callable[[], Any]]:
-    """Without the settings that are far slower than the library's best: only that counts."""
-    if len(calls) < 2:
-        return calls
-    took = {setting: once(call) for setting, call in calls.items()}
-    return {k: call for k, call in calls.items() if took[k] <= 2 * min(took.values())}
-
-
-def _agree(answer: Any, truth: Any, tolerance: float) -> bool:
-    pairs = list(zip(answer, truth, strict=False)) if isinstance(truth, tuple) else None
-    if isinstance(truth, list):  # histories: as far as both go
-        pairs = [
-            (np.array(answer[:k]), np.array(truth[:k])) for k in [min(len(answer), len(truth))]
-        ]
-    for a, b in pairs or [(np.asarray(answer), np.asarray(truth))]:
-        if not np.allclose(a, b, rtol=tolerance, atol=tolerance * float(np.abs(b).max())):
-            return False
-    return True
+def _mark(race: Race, best: dict[str, float], own: float) -> str:
+    if math.isinf(own) or (race.peer in best and best[race.peer] < race.least * own):
+        return MISSED
+    if race.peer and race.peer not in best:
+        return f"{RED} not measured"
+    return "" if not best else RED if min(best.values()) < own else GREEN

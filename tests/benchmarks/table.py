@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 RED, GREEN = "🔴", "🟢"
+MISSED = f"{RED} **missed**"  # where a ratio was asked for
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

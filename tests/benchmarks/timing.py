@@ -11,36 +11,56 @@ import gc
 import math
 import time
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 _TURN = 0.005  # seconds that one turn takes at least; short calls are repeated within it
-_ROUNDS = 3
+ROUNDS = 5
 
 K = TypeVar("K", bound=Hashable)
 
 
-def interleaved(calls: Mapping[K, Callable[[], Any]], seconds: float) -> dict[K, float]:
+@dataclass(frozen=True)
+class Paced:
+    """A call that times a part of itself: one iteration among several, say.
+
+    Attributes:
+        answer: What the work gives, to be compared.
+        seconds: Does the work and gives the time of the part that counts.
+    """
+
+    answer: Callable[[], Any]
+    seconds: Callable[[], float]
+
+    def __call__(self) -> Any:
+        return self.answer()
+
+
+def interleaved(
+    calls: Mapping[K, Callable[[], Any]], seconds: float, rounds: int = ROUNDS
+) -> dict[K, float]:
     """The smallest time of one call of each, in seconds.
 
     Args:
         calls: what to time, already called once (compiled, cached).
-        seconds: the time to spend on all together; each gets three turns at least, and those
-            that are slow get no more once their share is spent.
+        seconds: the time to spend on all together; those that are slow get no more turns once
+            their share is spent.
+        rounds: turns that each gets at least.
     """
     numbers = {name: max(1, math.ceil(_TURN / once(call))) for name, call in calls.items()}
     best = dict.fromkeys(calls, math.inf)
     spent = dict.fromkeys(calls, 0.0)
-    share, rounds = seconds / max(len(calls), 1), 0
+    share, done = seconds / max(len(calls), 1), 0
     gc.collect()
     gc.disable()
     try:
-        while rounds < _ROUNDS or any(s < share for s in spent.values()):
+        while done < rounds or any(s < share for s in spent.values()):
             for name, call in calls.items():
-                if rounds < _ROUNDS or spent[name] < share:
-                    took = _time(call, numbers[name])
-                    spent[name] += took
-                    best[name] = min(best[name], took / numbers[name])
-            rounds += 1
+                if done < rounds or spent[name] < share:
+                    begin = time.perf_counter()
+                    best[name] = min(best[name], _time(call, numbers[name]))
+                    spent[name] += time.perf_counter() - begin
+            done += 1
     finally:
         gc.enable()
     return best
@@ -52,7 +72,10 @@ def once(call: Callable[[], Any]) -> float:
 
 
 def _time(call: Callable[[], Any], number: int) -> float:
+    """Of one call, on average over so many in a row."""
+    if isinstance(call, Paced):
+        return min(call.seconds() for _ in range(number))
     begin = time.perf_counter()
     for _ in range(number):
         call()
-    return max(time.perf_counter() - begin, 1e-9)
+    return max(time.perf_counter() - begin, 1e-9) / number

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module, metadata
 
 from .base import Library, NotOffered
@@ -20,9 +19,6 @@ _PEERS = {
 
 def gather() -> tuple[Library, list[Library], dict[str, str]]:
     """This library, the peers that are installed, and why the others are not here."""
-    # JAX reads this at its import. With the two threads that two cores would give it, calls that
-    # are parallel in time came to wait for each other without end (jaxlib 0.10.2).
-    os.environ.setdefault("NPROC", str(max(8, os.cpu_count() or 1)))
     peers, absent = [], {}
     for package, place in _PEERS.items():
         try:

@@ -19,7 +19,7 @@ class NotOffered(Exception):
 
 
 class Moments(NamedTuple):
-    """What a smoother gives: (T, n) and (T, n, n)."""
+    """What a smoother gives: (..., T, n) and (..., T, n, n)."""
 
     mean: Array
     cov: Array
@@ -36,25 +36,30 @@ class Library:
     package: ClassVar[str]
     also: ClassVar[tuple[str, ...]] = ()  # packages it computes with, whose versions matter
     settings: ClassVar[str]  # what was tried, in words, for the report
+    rounding: ClassVar[float] = 1e-8  # relative difference from our answers that is none
 
     @property
     def versions(self) -> str:
         return ", ".join(f"{p} {metadata.version(p)}" for p in (self.package, *self.also))
 
     def log_likelihood(self, p: Problem) -> Calls:
-        """log p(y), float."""
+        """log p(y), a number, or one for each series of a panel."""
         raise NotOffered("no log-likelihood")
 
     def smooth(self, p: Problem) -> Calls:
         """`Moments` of the states given all data."""
         raise NotOffered("no smoother")
 
+    def means(self, p: Problem) -> Calls:
+        """Their means alone, (..., T, n)."""
+        raise NotOffered("no smoother")
+
     def gradient(self, p: Problem) -> Calls:
-        """The gradient of log p(y) in A, C, Q and R; what is returned is the part in A, (n, n)."""
+        """The gradient of log p(y) in A, C, Q and R; returned are the parts in A and C."""
         raise NotOffered("no gradient")
 
-    def em_steps(self, p: Problem, steps: int) -> Calls:
-        """So many steps of EM in every parameter, over a panel; the log-likelihoods before each."""
+    def em_step(self, p: Problem) -> Calls:
+        """One iteration of EM in every parameter: A, C, Q and R after it."""
         raise NotOffered("no EM over a panel")
 
     def fit_level(self, y: Array) -> Calls:

@@ -18,8 +18,6 @@ from dynamax.linear_gaussian_ssm import (
     lgssm_filter,
     lgssm_info_filter,
     lgssm_smoother,
-    parallel_lgssm_filter,
-    parallel_lgssm_smoother,
 )
 from jax import numpy as jnp
 
@@ -45,21 +43,22 @@ def _information(params: ParamsLGSSM) -> ParamsLGSSMInfo:
 
 _FILTERS = {
     "sequential": lgssm_filter,
-    "parallel": parallel_lgssm_filter,
     "information": lambda params, y: lgssm_info_filter(_information(params), y),
 }
-_SMOOTHERS = {"sequential": lgssm_smoother, "parallel": parallel_lgssm_smoother}
 
 
 class Dynamax(Library):
     name, package = "dynamax", "dynamax"
     also = ("jax",)
+    rounding = 1e-6  # it adds 1e-9 to the diagonal of whatever it solves with
     settings = (
-        "lgssm_filter and lgssm_smoother, sequential and parallel in time, and the information "
-        "filter, in 64 bits (32 where the problem is); under jax.jit, compiled before the clock "
-        "starts; gradients by jax.grad; "
-        "EM as e_step (under vmap) and m_step in one compiled function; a flat start as a prior "
-        "variance of 1e6, 1e8, 1e10 or 1e12"
+        "lgssm_filter and lgssm_smoother (sequential: those that are parallel in time came to wait "
+        "for themselves without end with two threads, jaxlib 0.10.2) and the information filter, "
+        "in 64 bits (32 where the problem is); under jax.jit, compiled before the clock starts; "
+        "panels under jax.vmap; gradients by jax.grad; data on the device before the clock starts; "
+        "EM as e_step (under vmap) and m_step in one compiled function, with its initial "
+        "covariance of several series corrected (it gave NaN from the second iteration on); a flat "
+        "start as a prior variance of 1e6, 1e8, 1e10 or 1e12"
     )
 
     def __init__(self) -> None:
@@ -77,38 +76,64 @@ class Dynamax(Library):
         return {name: _call(_value(f), p) for name, f in _FILTERS.items()}
 
     def smooth(self, p: Problem) -> Calls:
-        if p.diffuse:
-            raise NotOffered("no diffuse start")
-        return {name: _call(_moments(f), p) for name, f in _SMOOTHERS.items()}
+        _check_start(p)
+        return {"sequential": _call(_moments, p)}
+
+    def means(self, p: Problem) -> Calls:
+        _check_start(p)
+        return {"sequential": _call(_means, p)}
 
     def gradient(self, p: Problem) -> Calls:
-        return {name: _call(_slope(f), p) for name, f in _FILTERS.items()}
+        return {name: _call(_slope(f), p, one=False) for name, f in _FILTERS.items()}
 
-    def em_steps(self, p: Problem, steps: int) -> Calls:
-        model = LinearGaussianSSM(p.n, p.m, has_dynamics_bias=False, has_emissions_bias=False)
-        start, props = model.initialize(
-            initial_mean=p.m1,
-            initial_covariance=p.P1,
-            dynamics_weights=p.A,
-            dynamics_covariance=p.Q,
-            emission_weights=p.C,
-            emission_covariance=p.R,
-        )
+    def em_step(self, p: Problem) -> Calls:
+        model, start, props = em_model(p)
+        y = jnp.asarray(p.y)
 
         @jax.jit
-        def step(params: ParamsLGSSM, y: Array) -> tuple[ParamsLGSSM, Array]:
+        def step(params: ParamsLGSSM, y: Any) -> tuple[ParamsLGSSM, Any]:
             statistics, values = jax.vmap(partial(model.e_step, params))(y)
             return model.m_step(params, props, statistics, None)[0], values.sum()
 
-        def run() -> list[float]:
-            params, history = start, []
-            for _ in range(steps):
-                params, value = step(params, p.y)
-                history.append(value)
-            jax.block_until_ready(params)
-            return [float(v) for v in history]
+        def run() -> tuple[Array, ...]:
+            new = jax.block_until_ready(step(start, y))[0]
+            parts = (new.dynamics.weights, new.emissions.weights, new.dynamics.cov)
+            return tuple(np.asarray(v) for v in (*parts, new.emissions.cov))
 
         return {"compiled step": run}
+
+
+class Corrected(LinearGaussianSSM):  # type: ignore[misc]
+    """With the initial covariance of several series as it should be.
+
+    The one of dynamax 1.0.3 subtracts the outer product of sums in place of that of means; it is
+    not positive definite, and the next iteration is NaN.
+    """
+
+    def m_step(self, params: Any, props: Any, batch_stats: Any, m_step_state: Any) -> Any:
+        params, state = super().m_step(params, props, batch_stats, m_step_state)
+        mean, square, _ = (s.mean(0) for s in batch_stats[0])
+        initial = params.initial._replace(mean=mean, cov=square - jnp.outer(mean, mean))
+        return params._replace(initial=initial), state
+
+
+def em_model(p: Problem) -> tuple[Corrected, ParamsLGSSM, Any]:
+    """The model without biases, its parameters as `p` has them, and what is learned: all."""
+    model = Corrected(p.n, p.m, has_dynamics_bias=False, has_emissions_bias=False)
+    start, props = model.initialize(
+        initial_mean=p.m1,
+        initial_covariance=p.P1,
+        dynamics_weights=p.A,
+        dynamics_covariance=p.Q,
+        emission_weights=p.C,
+        emission_covariance=p.R,
+    )
+    return model, jax.tree.map(jnp.asarray, start), props
+
+
+def _check_start(p: Problem) -> None:
+    if p.diffuse:
+        raise NotOffered("no diffuse start")
 
 
 def _params(p: Problem) -> ParamsLGSSM:
@@ -125,40 +150,51 @@ def _params(p: Problem) -> ParamsLGSSM:
     )
 
 
-def _call(f: Callable[..., Any], p: Problem) -> Callable[[], Any]:
+def _call(f: Callable[..., Any], p: Problem, one: bool = True) -> Callable[[], Any]:
+    """`f` of the parameters and `one` series, under vmap for a panel; compiled, as numpy."""
     if not p.complete:
         raise NotOffered("no missing data")
-    if p.y.ndim > 2:
-        raise NotOffered("not asked for panels here")
-    wide = p.dtype == np.float64
-    with jax.enable_x64(wide):
-        params = _params(p)
+    run = jax.jit(jax.vmap(f, (None, 0)) if one and p.y.ndim > 2 else f)
+    with jax.enable_x64(p.dtype == np.float64):
+        params, y = _params(p), jnp.asarray(p.y)
 
     def call() -> Any:
-        with jax.enable_x64(wide):
-            return f(params, p.y)
+        return jax.tree.map(np.asarray, run(params, y))
 
-    return call
+    def single() -> Any:
+        with jax.enable_x64(False):
+            return call()
 
-
-def _value(f: Callable[..., Any]) -> Callable[..., float]:
-    run = jax.jit(lambda params, y: f(params, y).marginal_loglik)
-    return lambda params, y: float(run(params, y))
+    return call if p.dtype == np.float64 else single
 
 
-def _moments(f: Callable[..., Any]) -> Callable[..., Moments]:
-    @jax.jit
-    def run(params: ParamsLGSSM, y: Array) -> tuple[Array, Array]:
-        out = f(params, y)
-        return out.smoothed_means, out.smoothed_covariances
-
-    return lambda params, y: Moments(*(np.asarray(v) for v in run(params, y)))
+def _value(f: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda params, y: f(params, y).marginal_loglik
 
 
-def _slope(f: Callable[..., Any]) -> Callable[..., Array]:
-    run = jax.jit(jax.grad(lambda params, y: f(params, y).marginal_loglik))
+def _moments(params: ParamsLGSSM, y: Any) -> Moments:
+    out = lgssm_smoother(params, y)
+    return Moments(out.smoothed_means, out.smoothed_covariances)
 
-    def slope(params: ParamsLGSSM, y: Array) -> Array:
-        return np.asarray(jax.block_until_ready(run(params, y)).dynamics.weights)
+
+def _means(params: ParamsLGSSM, y: Any) -> Any:
+    return lgssm_smoother(params, y).smoothed_means
+
+
+def _slope(f: Callable[..., Any]) -> Callable[..., Any]:
+    def total(free: tuple[Any, ...], params: ParamsLGSSM, y: Any) -> Any:
+        A, C, Q, R = free
+        dynamics = params.dynamics._replace(weights=A, cov=Q)
+        params = params._replace(
+            dynamics=dynamics, emissions=params.emissions._replace(weights=C, cov=R)
+        )
+        if y.ndim == 2:
+            return f(params, y).marginal_loglik
+        return jax.vmap(lambda one: f(params, one).marginal_loglik)(y).sum()
+
+    def slope(params: ParamsLGSSM, y: Any) -> Any:
+        dynamics, emissions = params.dynamics, params.emissions
+        free = (dynamics.weights, emissions.weights, dynamics.cov, emissions.cov)
+        return jax.grad(total)(free, params, y)
 
     return slope

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -10,13 +12,17 @@ import torch
 import statespace as ss
 
 from ..problems import Array, Problem
+from ..timing import Paced
 from .base import Calls, Library, Moments
+
+_ITERATIONS = 4  # of EM, of which the time between one report and the next counts
 
 
 class Ours(Library):
     name, package = "statespace", "torch"
     settings = (
-        "LDS with its defaults, called with numpy data: the whole of the door is in every row"
+        "LDS with its defaults and its public verbs, called with numpy data: the whole of the door "
+        "is in every row; EM and fits as `fit` does them"
     )
 
     @property
@@ -29,17 +35,28 @@ class Ours(Library):
     def smooth(self, p: Problem) -> Calls:
         return {"default": partial(_smooth, _model(p), p.y)}
 
+    def means(self, p: Problem) -> Calls:
+        return {"default": partial(_means, _model(p), p.y)}
+
     def gradient(self, p: Problem) -> Calls:
-        model = _model(p)
-        return {"default": partial(_slope, model, list(model.parameters()), p.y)}
+        return {"default": partial(_slope, _model(p), p.y)}
 
-    def em_steps(self, p: Problem, steps: int) -> Calls:
-        def run() -> list[float]:
-            learner = ss.EM(max_iter=steps, tol=0.0, polish=False)
-            fit = _model(p, initial="estimate").fit(p.y, learner=learner)
-            return [float(v) for v in fit.history]
+    def em_step(self, p: Problem) -> Calls:
+        def step() -> tuple[Array, ...]:
+            model = _model(p, initial="estimate")
+            model.fit(p.y, learner=ss.EM(max_iter=1, tol=0.0, polish=False))
+            return tuple(getattr(model, k).detach().numpy() for k in ("A", "C", "Q", "R"))
 
-        return {"default": run}
+        def seconds() -> float:
+            times: list[float] = []
+            _model(p, initial="estimate").fit(
+                p.y,
+                learner=ss.EM(max_iter=_ITERATIONS, tol=0.0, polish=False),
+                progress=lambda i, value: times.append(time.perf_counter()),
+            )
+            return min(b - a for a, b in pairwise(times))
+
+        return {"default": Paced(step, seconds)}
 
     def fit_level(self, y: Array) -> Calls:
         return {
@@ -62,9 +79,9 @@ def _model(p: Problem, initial: str = "known") -> ss.LDS:
     )
 
 
-def _value(model: ss.LDS, y: Array) -> float:
+def _value(model: ss.LDS, y: Array) -> Array:
     with torch.no_grad():
-        return float(model.log_likelihood(y))
+        return model.log_likelihood(y).numpy()
 
 
 def _smooth(model: ss.LDS, y: Array) -> Moments:
@@ -72,6 +89,18 @@ def _smooth(model: ss.LDS, y: Array) -> Moments:
     return Moments(out.mean.numpy(), out.cov.numpy())
 
 
-def _slope(model: ss.LDS, parameters: list[torch.Tensor], y: Array) -> Array:
-    slopes = torch.autograd.grad(model.log_likelihood(y), parameters)
-    return slopes[0].reshape(model.latent_dim, -1).numpy()
+def _means(model: ss.LDS, y: Array) -> Array:
+    return model.smooth(y).mean.numpy()
+
+
+def _slope(model: ss.LDS, y: Array) -> tuple[Array, ...]:
+    model.zero_grad()
+    model.log_likelihood(y).sum().backward()
+    slots = dict(model.named_parameters())
+    return _part(slots, "A", model.latent_dim), _part(slots, "C", model.obs_dim)
+
+
+def _part(slots: dict[str, torch.nn.Parameter], name: str, rows: int) -> Array:
+    """The gradient in one matrix, of which every entry is free."""
+    (theta,) = (v for path, v in slots.items() if path.split(".")[-2] == name)
+    return theta.grad.reshape(rows, -1).numpy()

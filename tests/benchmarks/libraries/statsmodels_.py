@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -33,17 +33,22 @@ class Statsmodels(Library):
         "the conventional filter (Cholesky and LU) and the univariate filter, as they come and "
         "with the tolerance of the steady state at 0; exact diffuse "
         "starts; smoothing of states and their covariances only; gradients by MLEModel.score "
-        "(complex step); fits without standard errors; data bound once, outside the call"
+        "(complex step); fits without standard errors; data bound once, outside the call; "
+        "a panel series by series"
     )
 
     def log_likelihood(self, p: Problem) -> Calls:
-        return {name: _float(_model(p, method).loglike) for name, method in _METHODS.items()}
+        return {name: partial(_value, _models(p, how)) for name, how in _METHODS.items()}
 
     def smooth(self, p: Problem) -> Calls:
-        return {name: partial(_smooth, _model(p, method)) for name, method in _METHODS.items()}
+        return {name: partial(_smooth, _models(p, how)) for name, how in _METHODS.items()}
+
+    def means(self, p: Problem) -> Calls:
+        return {name: partial(_means, _models(p, how)) for name, how in _METHODS.items()}
 
     def gradient(self, p: Problem) -> Calls:
-        _check(p)
+        if p.y.ndim > 2:
+            raise NotOffered("one series at a time")
         model = Free(p)
         return {"complex step": partial(_score, model, model.pack(p))}
 
@@ -84,13 +89,14 @@ class Free(MLEModel):  # type: ignore[misc]
             self[name] = root @ root.T
 
 
-def _check(p: Problem) -> None:
-    if p.y.ndim > 2:
-        raise NotOffered("no panels")
+def _models(p: Problem, method: dict[str, Any]) -> KalmanSmoother | list[KalmanSmoother]:
+    """One for each series of a panel."""
+    if p.y.ndim == 2:
+        return _model(p, method)
+    return [_model(replace(p, y=y), method) for y in p.y]
 
 
 def _model(p: Problem, method: dict[str, Any]) -> KalmanSmoother:
-    _check(p)
     kf = KalmanSmoother(p.m, p.n, p.n, dtype=p.dtype.type)
     kf.bind(p.y.copy())
     kf["design"], kf["obs_cov"], kf["transition"] = p.C, p.R, p.A
@@ -104,15 +110,26 @@ def _model(p: Problem, method: dict[str, Any]) -> KalmanSmoother:
     return kf
 
 
-def _float(call: Callable[[], Any]) -> Callable[[], float]:
-    return lambda: float(call())
+def _value(kf: KalmanSmoother | list[KalmanSmoother]) -> Any:
+    if isinstance(kf, list):
+        return np.array([float(one.loglike()) for one in kf])
+    return float(kf.loglike())
 
 
-def _smooth(kf: KalmanSmoother) -> Moments:
+def _smooth(kf: KalmanSmoother | list[KalmanSmoother]) -> Moments:
+    if isinstance(kf, list):
+        return Moments(*(np.stack(part) for part in zip(*map(_smooth, kf), strict=True)))
     out = kf.smooth(smoother_output=SMOOTHER_STATE | SMOOTHER_STATE_COV)
     return Moments(out.smoothed_state.T, out.smoothed_state_cov.transpose(2, 0, 1))
 
 
-def _score(model: Free, params: Array) -> Array:
-    n = model.k_states
-    return np.asarray(model.score(params)).real[: n * n].reshape(n, n)
+def _means(kf: KalmanSmoother | list[KalmanSmoother]) -> Array:
+    if isinstance(kf, list):
+        return np.stack([_means(one) for one in kf])
+    return np.asarray(kf.smooth(smoother_output=SMOOTHER_STATE).smoothed_state.T)
+
+
+def _score(model: Free, params: Array) -> tuple[Array, ...]:
+    n, m = model.k_states, model.k_endog
+    a, c = np.split(np.asarray(model.score(params)).real[: n * n + m * n], [n * n])
+    return a.reshape(n, n), c.reshape(m, n)

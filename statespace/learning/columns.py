@@ -1,4 +1,4 @@
-"""Columns of y that no fit can make sense of, found before it starts."""
+"""Data that no fit can make sense of, found before it starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from statespace.errors import InputError, expected
 from statespace.sequences import Sequences
 
-__all__ = ["check_observed", "degenerate"]
+__all__ = ["check_observed", "degenerate", "single_row"]
 
 
 def check_observed(data: Sequences, *, per_series: bool = False) -> None:
@@ -36,6 +36,15 @@ def check_observed(data: Sequences, *, per_series: bool = False) -> None:
             "Leave that column out: nothing can be learned about it.",
         )
     )
+
+
+def single_row(data: Sequences, *, per_series: bool = False) -> list[str]:
+    """A sentence where a model sees one row only: it then knows nothing of how rows follow."""
+    rows = data.n_steps if per_series else data.n_steps.sum()
+    if bool((rows > 1).all()):
+        return []
+    where = " in some series" if per_series and data.batch_shape else ""
+    return [f"a single row was observed{where}, and no row that follows it"]
 
 
 def degenerate(data: Sequences, *, per_series: bool = False) -> list[str]:

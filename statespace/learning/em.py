@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from statespace.errors import InputError, NumericalError, expected
 from statespace.interface import Climbable, Learner, Maximisable, Method
 from statespace.interface.randomness import clone, lend
-from statespace.learning.columns import check_observed, degenerate
+from statespace.learning.columns import check_observed, degenerate, single_row
 from statespace.learning.lbfgs import minimise
 from statespace.learning.objective import (
     Objective,
@@ -22,7 +22,7 @@ from statespace.learning.objective import (
     slots_of,
     started,
 )
-from statespace.learning.polish import UNBOUNDED, polish, runs_away
+from statespace.learning.polish import UNBOUNDED, Watch, polish, watch
 from statespace.learning.progress import Report, reporting
 from statespace.learning.standard_errors import estimates, standard_errors
 from statespace.results import FitResult, Smoothed
@@ -126,15 +126,17 @@ class EM(Learner):
         began = time.perf_counter()
         own = any(len(slot.batch_shape) for _, slot in slots_of(model))
         check_observed(data, per_series=own)
-        notes = degenerate(data, per_series=own)
+        lone = single_row(data, per_series=own)
+        notes = lone + degenerate(data, per_series=own)
         with started(model, data, generator) as (held, modes):
             objective = Objective(model, method, data, generator, modes)
             first, runs, ends = objective.read(), [], []
+            away = watch(objective, degenerate=bool(notes))
             most = (self.restarts + 1) * (self.max_iter + _POLISH * self.polish)
             with reporting(progress, most, "EM") as report:
                 for k in range(self.restarts + 1):
                     objective.write(first if k == 0 else perturbed(objective, first, generator))
-                    runs.append(self._run(objective, report, bool(notes)))
+                    runs.append(self._run(objective, report, away))
                     ends.append(objective.read())
             best = max(range(len(runs)), key=lambda i: (runs[i].value, -i))
             run, x = runs.pop(best), ends[best]
@@ -142,7 +144,7 @@ class EM(Learner):
             found = estimates(model)
         return FitResult(
             model=model,
-            converged=run.converged and math.isfinite(run.value),
+            converged=run.converged and math.isfinite(run.value) and not lone,
             reason="; ".join(_words(run, held, notes, objective, validation)),
             history=tuple(run.history),
             log_likelihood=run.value - _prior(model),
@@ -157,10 +159,10 @@ class EM(Learner):
             kind=method.kind(model, data),
         )
 
-    def _run(self, objective: Objective, report: Report, wary: bool) -> _Run:
-        """EM and polish from where the model is; `wary` where columns are degenerate."""
+    def _run(self, objective: Objective, report: Report, away: Watch | None) -> _Run:
+        """EM and polish from where the model is; `away` tells that there is no maximum."""
         run = _Run()
-        self._climb(objective, run, report, wary)
+        self._climb(objective, run, report, away)
         if not self.polish or run.broken:
             return run
         done = len(run.history)
@@ -168,14 +170,14 @@ class EM(Learner):
             objective,
             max_iter=_POLISH,
             report=lambda i, value: report(done + i, value),
-            wary=wary,
+            away=away,
         )
         if math.isfinite(end.value):
             run.value, run.history = end.value, run.history + end.history
         run.converged, run.reason = end.converged, f"{run.reason}; {end.reason}"
         return run
 
-    def _climb(self, objective: Objective, run: _Run, report: Report, wary: bool) -> None:
+    def _climb(self, objective: Objective, run: _Run, report: Report, away: Watch | None) -> None:
         """EM: the model is left at the highest point."""
         model, n_values = objective.model, int(objective.data.n_values.sum())
         run.value, smoothed = _expect(objective)
@@ -203,7 +205,7 @@ class EM(Learner):
             gain, run.value = value - run.value, value
             run.history.append(value)
             report(i, value)
-            if wary and i % _WARY == 0 and _runs_away(objective):
+            if away is not None and i % _WARY == 0 and _runs_away(objective, away):
                 run.broken = True
                 run.reason = f"EM: stopped at iteration {i}: {UNBOUNDED}"
                 return
@@ -219,10 +221,10 @@ class EM(Learner):
         run.reason = f"EM: iteration cap of {self.max_iter} reached"
 
 
-def _runs_away(objective: Objective) -> bool:
+def _runs_away(objective: Objective, away: Watch) -> bool:
     x = objective.read()
     gradient = objective.gradient(x)[1]
-    return gradient is not None and runs_away(objective, x, gradient)
+    return gradient is not None and away(x, gradient)
 
 
 def _exact(model: Any) -> bool:

@@ -16,7 +16,7 @@ from statespace.errors import InputError, expected
 from statespace.interface import Learner, Method
 from statespace.interface.randomness import clone
 from statespace.learning import checkpoint as disk
-from statespace.learning.columns import check_observed, degenerate
+from statespace.learning.columns import check_observed, degenerate, single_row
 from statespace.learning.objective import (
     Objective,
     log_prior,
@@ -24,7 +24,7 @@ from statespace.learning.objective import (
     slots_of,
     started,
 )
-from statespace.learning.polish import polish
+from statespace.learning.polish import Watch, polish, watch
 from statespace.learning.progress import Report, reporting
 from statespace.learning.scales import equilibrate
 from statespace.learning.standard_errors import estimates, standard_errors
@@ -172,15 +172,17 @@ class Gradient(Learner):
         own = any(len(slot.batch_shape) for _, slot in slots_of(model))
         check_observed(data, per_series=own)
         self._check_batches(data, own)
-        notes = degenerate(data, per_series=own)
+        lone = single_row(data, per_series=own)
+        notes = lone + degenerate(data, per_series=own)
         warnings = tuple(f"{note[0].upper()}{note[1:]}" for note in notes)
         with started(model, data, generator) as (held, modes):
             objective = Objective(model, method, data, generator, modes)
             first, runs, ends = objective.read(), [], []
+            away = watch(objective, degenerate=bool(notes))
             with reporting(progress, (self.restarts + 1) * self.steps, "Gradient") as report:
                 for k in range(self.restarts + 1):
                     objective.write(first if k == 0 else perturbed(objective, first, generator))
-                    runs.append(self._run(objective, generator, validation, report, bool(notes)))
+                    runs.append(self._run(objective, generator, validation, report, away))
                     ends.append((objective.value(objective.read()), objective.read()))
             best = max(range(len(runs)), key=lambda i: (ends[i][0], -i))
             run, (value, x) = runs.pop(best), ends[best]
@@ -193,7 +195,7 @@ class Gradient(Learner):
         kind = method.kind(model, data)
         return FitResult(
             model=model,
-            converged=run.converged and math.isfinite(value),
+            converged=run.converged and math.isfinite(value) and not lone,
             reason="; ".join([run.reason, *notes]),
             history=tuple(run.history),
             log_likelihood=value - prior,
@@ -222,11 +224,11 @@ class Gradient(Learner):
         generator: Generator,
         validation: Sequences | None,
         report: Report,
-        wary: bool,
+        away: Watch | None,
     ) -> Progress:
         if self.optimizer == "lbfgs":
             before = objective.value(objective.read())
-            end = polish(objective, max_iter=self.steps, report=report, wary=wary)
+            end = polish(objective, max_iter=self.steps, report=report, away=away)
             return Progress(
                 history=[before, *end.history], converged=end.converged, reason=end.reason
             )

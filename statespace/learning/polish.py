@@ -21,7 +21,9 @@ from statespace.learning.lbfgs import minimise
 from statespace.learning.objective import Objective
 from statespace.learning.scales import equilibrate
 
-__all__ = ["UNBOUNDED", "Polished", "polish", "runs_away"]
+__all__ = ["UNBOUNDED", "Polished", "Watch", "polish", "watch"]
+
+Watch = Callable[[Tensor, Tensor], bool]  # x, the gradient there -> the likelihood runs away
 
 SCORE, GAIN = 1e-4, 1e-7  # nats per standard error; nats
 _ROUNDS = 4  # times the units are measured again
@@ -55,7 +57,7 @@ def polish(
     *,
     max_iter: int = 500,
     report: Callable[[int, float], None] | None = None,
-    wary: bool = False,
+    away: Watch | None = None,
 ) -> Polished:
     """Climbs from where the model is to the nearest maximum, and leaves the model there.
 
@@ -63,7 +65,7 @@ def polish(
         objective: What to climb.
         max_iter: Steps at the most.
         report: Called with the step and the objective.
-        wary: Whether to look out for a likelihood without a maximum, and stop on the way there.
+        away: Tells a likelihood without a maximum, to stop on the way there; see `watch`.
     """
     x = objective.read()
     if not x.numel():
@@ -80,7 +82,7 @@ def polish(
             tol_gain=GAIN,
             noise=objective.rounding(objective.value(x)),
             report=None if report is None else _later(report, max_iter - left),
-            stop=_lookout(objective, x, scale) if wary else None,
+            stop=None if away is None else _lookout(objective, x, scale, away),
         )
         x = x + scale * found.x
         left -= found.iterations
@@ -94,7 +96,8 @@ def polish(
         return Polished(False, "the objective has no gradient here", value, history, score, scale)
     enough = max(GAIN, 10 * objective.rounding(value))
     if found.status == "flat" or (found.status == "stalled" and found.gain <= enough):
-        reason = f"the score is small after polish ({score:.1e} nats per standard error)"
+        small = "the score is small" if score <= 10 * SCORE else "nothing is left to gain"
+        reason = f"{small} after polish ({score:.1e} nats per standard error)"
         return Polished(True, reason, value, history, score, scale)
     if found.status == "stopped":
         reason = f"polish stopped after {len(history)} steps: {UNBOUNDED}"
@@ -105,27 +108,44 @@ def polish(
     return Polished(False, reason, value, history, score, scale)
 
 
-def runs_away(objective: Objective, x: Tensor, gradient: Tensor) -> bool:
-    """Whether the likelihood rises by the order of magnitude by which a variance shrinks.
+def watch(objective: Objective, *, degenerate: bool) -> Watch | None:
+    """What tells that the likelihood runs away, or None where there is no reason to ask.
 
-    One that shrinks for ever does so: each row of data then gains what it gained before.
+    A variance that shrinks for ever raises it by the order of magnitude: each row of data then
+    gains what it gained before. Where there are only too few values for what is learned, there may
+    be a maximum all the same, and a variance counts once it has shrunk a hundred times.
+
+    Args:
+        objective: At the beginning of the fit.
+        degenerate: Whether data are known for which there is no maximum.
     """
-    by_order = (x * gradient)[objective.roots().to(x.device)]
-    rows = int(objective.data.n_steps.sum())
-    return bool((by_order < -0.2 * rows).any())
+    start, rows = objective.read(), int(objective.data.n_steps.sum())
+    roots = objective.roots().to(start.device)
+    begin = start[roots].abs()
+
+    def by_order(x: Tensor, gradient: Tensor) -> Tensor:
+        return (x * gradient)[roots]
+
+    if degenerate:
+        return lambda x, gradient: bool((by_order(x, gradient) < -0.2 * rows).any())
+    if int(objective.data.n_values.sum()) > objective.size:
+        return None
+
+    def shrinking(x: Tensor, gradient: Tensor) -> bool:
+        small = x[roots].abs() < 0.1 * begin  # roots of variances
+        return float(by_order(x, gradient)[small].sum()) < -0.2 * rows
+
+    return shrinking
 
 
-def _lookout(
-    objective: Objective, origin: Tensor, scale: Tensor
-) -> Callable[[Tensor, Tensor], bool]:
+def _lookout(objective: Objective, origin: Tensor, scale: Tensor, away: Watch) -> Watch:
     """For `minimise` in units of `scale` about a point: whether the climb has no end."""
     first = objective.gradient(origin)[1]
-    seen = int(first is not None and runs_away(objective, origin, first))
+    seen = int(first is not None and away(origin, first))
 
     def stop(v: Tensor, slope: Tensor) -> bool:
         nonlocal seen
-        away = runs_away(objective, origin + scale * v, -slope / scale)
-        seen = seen + 1 if away else 0
+        seen = seen + 1 if away(origin + scale * v, -slope / scale) else 0
         return seen >= _LOOKS
 
     return stop

@@ -125,8 +125,15 @@ class FitResult:
         object.__setattr__(self, "n_values", int(torch.as_tensor(self.n_values).sum()))
         object.__setattr__(self, "history", _floats(self.history))
         object.__setattr__(self, "restarts", tuple(_floats(h) for h in self.restarts))
-        object.__setattr__(self, "warnings", tuple(self.warnings))
+        object.__setattr__(self, "warnings", tuple(dict.fromkeys((*self.warnings, *self._few()))))
         object.__setattr__(self, "parameters", numbers)
+
+    def _few(self) -> list[str]:
+        """A warning where there is nothing left over to tell an estimate from noise."""
+        if not 0 < self.n_values <= self.num_params:
+            return []
+        values = f"{self.n_values} observed value{'s' if self.n_values > 1 else ''}"
+        return [f"{self.num_params} parameters were learned from {values}, which cannot tell them"]
 
     @property
     def aic(self) -> float:

@@ -81,9 +81,6 @@ def _notes(fit: FitResult, rows: list[Any]) -> list[str]:
         lines += _wrapped(f"No standard error for {', '.join(_short(names, fit))}: ", reason)
     for warning in fit.warnings:
         lines += _wrapped("Warning: ", warning)
-    if 0 < fit.n_values <= fit.num_params:
-        few = f"{fit.num_params} parameters were learned from {fit.n_values} observed values"
-        lines += _wrapped("Warning: ", f"{few}, which cannot tell them")
     return lines
 
 

@@ -87,6 +87,11 @@ class CovarianceSlot(Slot):
 
     # ------------------------------------------------------------------ reading
 
+    @property
+    def reads_held(self) -> bool:
+        """Whether P hangs on `held`."""
+        return self.n_free == 0 or self._partly_held
+
     def covariance(self) -> Covariance:
         """P and a root of it, (*batch, [T,] n, n)."""
         if self.n_free == 0:

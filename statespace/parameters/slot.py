@@ -153,6 +153,11 @@ class Slot(nn.Module):
         return self.n_free == 0 or self.theta is not None
 
     @property
+    def reads_held(self) -> bool:
+        """Whether the value hangs on `held`."""
+        return self.n_free == 0 or not self.pattern.plain
+
+    @property
     def num_rows(self) -> int | None:
         """T where it varies, else None."""
         return self.held.shape[-len(self.event) - 1] if self.varies else None
@@ -177,7 +182,7 @@ class Slot(nn.Module):
         if not self.pattern.plain:
             padded = torch.cat([theta, theta.new_zeros(*theta.shape[:-1], 1)], -1)
             theta = padded[..., self._index] * self._sign
-        return theta.unflatten(-1, self.event)
+        return theta.reshape(*theta.shape[:-1], *self.event)
 
     def value(self) -> Tensor:
         """The parameter, (*batch, [T,] *event), with gradients to what is learned or was given."""

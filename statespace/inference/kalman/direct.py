@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 from statespace import kernels
 from statespace.inference.kalman.kept import Arrays, Kept, kept_of
 from statespace.inference.kalman.problem import Problem
-from statespace.inference.kalman.slope import Alone, Together, WithSlope
+from statespace.inference.kalman.slope import Alone, Together, WithSlope, learned
 from statespace.inference.lineargaussian import log_likelihood as whole_log_likelihood
 from statespace.inference.lineargaussian.compiled import _SHORT, run_forward
 from statespace.inference.lineargaussian.scores import no_score
@@ -125,7 +125,7 @@ def log_likelihood(model: Any, y: Tensor) -> Tensor | None:
         )
     if call is None or not wanted:
         return None if call is None else call.value
-    out: Tensor = WithSlope.apply(call, known.y, *(w.tensor for w in known.kept.watched))
+    out: Tensor = WithSlope.apply(call, known.y, *learned(known.kept))
     return out
 
 

@@ -159,26 +159,19 @@ def _serves(slot: Slot) -> bool:
 
 
 def _watch(parameter: str, slot: Slot) -> list[Watched]:
+    """The tensors that the value of a slot is read from."""
     found = []
     for name, place in (("held", slot._buffers), ("theta", slot._parameters)):
         tensor = place[name]
-        if tensor is not None:  # a held part is watched even where nothing of it is read
-            if not tensor.is_contiguous():
-                raise TypeError("the memory of a kept tensor is read in order")
-            view = tensor.detach().numpy()
-            found.append(
-                Watched(
-                    parameter,
-                    slot,
-                    place,
-                    name,
-                    tensor,
-                    tensor.data_ptr(),
-                    tensor.shape,
-                    view,
-                    view.tobytes(),
-                )
-            )
+        if tensor is None or (name == "held" and not slot.reads_held):
+            continue
+        if not tensor.is_contiguous():
+            raise TypeError("the memory of a kept tensor is read in order")
+        view, pointer = tensor.detach().numpy(), tensor.data_ptr()
+        numbers = view.tobytes()
+        found.append(
+            Watched(parameter, slot, place, name, tensor, pointer, tensor.shape, view, numbers)
+        )
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -17,39 +17,61 @@ from statespace.inference.lineargaussian.compiled import Run, run_score
 from statespace.inference.lineargaussian.likelihood import _Once
 from statespace.inference.lineargaussian.scores import no_moments, score_tables
 
-__all__ = ["Alone", "Together", "WithSlope"]
+__all__ = ["Alone", "Together", "WithSlope", "learned"]
 
+# which table of a score has each parameter, and its shape
+_PLACES = {
+    "A": ("a", "nn"),
+    "Q": ("q", "nn"),
+    "C": ("c", "mn"),
+    "R": ("r", "mm"),
+    "b": ("b", "n"),
+    "d": ("d", "m"),
+    "initial_mean": ("mean", "n"),
+    "initial_cov": ("cov", "nn"),
+}
 _ROWS = dict.fromkeys("AbQCdR", 1)  # nothing varies in time
 
 
 class WithSlope(torch.autograd.Function):
     """A log-likelihood that has been computed; backward is the score, pulled back to `theta`.
 
-    Its tensors are y and those that are watched, so that torch refuses to go back where one of
-    them was changed in place since.
+    The watched tensors and y are saved, so that torch refuses to go back where one of them was
+    changed in place since.
     """
 
     @staticmethod
-    def forward(ctx: Any, call: Alone | Together, *tensors: Tensor) -> Tensor:
+    def forward(ctx: Any, call: Alone | Together, y: Tensor, *thetas: Tensor) -> Tensor:
         ctx.call = call
-        ctx.save_for_backward(*tensors)
+        ctx.save_for_backward(y, *(w.tensor for w in call.kept.watched))
         return call.value
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        tensors, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
-        parts: list[Tensor | None] = [None] * len(tensors)
-        watched = ctx.call.kept.watched
-        places = [i for i, needs in enumerate(wanted) if needs]  # y stands in front
+        (_, *tensors), wanted = ctx.saved_tensors, ctx.needs_input_grad[2:]
+        if not torch.is_grad_enabled():
+            return (None, None, *_pulled(ctx.call, grads[0], tensors, wanted))
         with torch.no_grad():
-            whole_r = any(watched[i - 1].parameter == "R" for i in places)
-            slope = ctx.call.score(grads[0].detach(), whole_r)
-            for i in places:
-                w = watched[i - 1]
-                parts[i] = w.slot.pull(tensors[i], slope(w.parameter))
-        if torch.is_grad_enabled():
-            parts = [None if p is None else _Once.apply(p, *tensors) for p in parts]
-        return (None, *parts)
+            parts = _pulled(ctx.call, grads[0], tensors, wanted)
+        return (None, None, *(None if p is None else _Once.apply(p, *tensors) for p in parts))
+
+
+def learned(kept: Kept) -> list[Tensor]:
+    """Every `theta` there is, in order."""
+    return [w.tensor for w in kept.watched if w.name == "theta"]
+
+
+def _pulled(
+    call: Alone | Together, weight: Tensor, tensors: Sequence[Tensor], wanted: Sequence[bool]
+) -> list[Tensor | None]:
+    """The gradient in each `theta`, None where none is wanted."""
+    thetas = [(w, x) for w, x in zip(call.kept.watched, tensors, strict=True) if w.name == "theta"]
+    names = {w.parameter for (w, _), needs in zip(thetas, wanted, strict=True) if needs}
+    slope = call.score(weight, "R" in names)
+    return [
+        w.slot.pull(theta, slope(w.parameter)) if w.parameter in names else None
+        for w, theta in thetas
+    ]
 
 
 class Alone(NamedTuple):
@@ -77,8 +99,13 @@ class Alone(NamedTuple):
         )  # fmt: skip
 
         def slope(parameter: str) -> Tensor:
-            found = torch.from_numpy(_entries(parameter, score))
-            return found.to(self.arrays.dtype).view(_shape(parameter, system.n, m))
+            place, shape = _PLACES[parameter]
+            found = getattr(score, place)
+            if parameter in "QR":
+                found = 0.5 * found.ravel()[_unpacked(found.size)]
+            sizes = {"n": system.n, "m": m}
+            part = torch.from_numpy(found.reshape([sizes[k] for k in shape]))
+            return part if self.arrays.dtype is torch.float64 else part.to(self.arrays.dtype)
 
         return slope
 
@@ -113,40 +140,6 @@ class Together(NamedTuple):
 @cache
 def _no_moments(n: int, number: Any) -> kernels.Smooth:
     return no_moments(n, number)
-
-
-def _entries(parameter: str, score: kernels.Score) -> NDArray[Any]:
-    """The gradient in one parameter, of the tables of one series."""
-    match parameter:
-        case "A":
-            return score.a
-        case "C":
-            return score.c
-        case "Q" | "R":
-            packed = (score.q if parameter == "Q" else score.r).ravel()
-            return 0.5 * packed[_unpacked(packed.size)]
-        case "b":
-            return score.b
-        case "d":
-            return score.d
-        case "initial_mean":
-            return score.mean
-        case _:
-            return score.cov
-
-
-def _shape(parameter: str, n: int, m: int) -> tuple[int, ...]:
-    match parameter:
-        case "b" | "initial_mean":
-            return (n,)
-        case "d":
-            return (m,)
-        case "C":
-            return (m, n)
-        case "R":
-            return (m, m)
-        case _:
-            return (n, n)
 
 
 @cache

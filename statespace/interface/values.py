@@ -94,6 +94,10 @@ class State:
     model: str = ""
     batch_shape: torch.Size = field(default=torch.Size())
 
+    def __repr__(self) -> str:
+        whose = "" if self.method is None else f"{self.method!r}, {self.model}, "
+        return f"State(t={self.t}, {whose}batch={tuple(self.batch_shape)})"
+
 
 @dataclass(frozen=True)
 class Info:
@@ -114,3 +118,6 @@ class Info:
     y_mean: Tensor | None = None
     y_cov: Tensor | None = None
     extra: Any = None
+
+    def __repr__(self) -> str:
+        return f"Info({type(self.belief).__name__}, batch={tuple(self.increment.shape)})"

@@ -72,7 +72,8 @@ class LinearGaussian(GaussianLatent):
         if prior.diffuse is not None and bool(prior.diffuse.any()):
             raise MethodError(
                 "A diffuse initial state has no density to draw from or to evaluate. Methods that "
-                'integrate it out: Kalman. Or give initial moments, or initial="stationary".'
+                'integrate it out: Kalman. Or give initial moments, or initial="stationary", or '
+                "give state= to go on from data."
             )
         return GaussianRoot(prior.mean, prior.covariance.root)
 

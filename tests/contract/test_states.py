@@ -14,8 +14,9 @@ from contract.tiny import (
 )
 from torch.testing import assert_close
 
-from statespace.errors import InputError, InputTypeError
+from statespace.errors import InputError, InputTypeError, MethodError
 from statespace.inference import ParticleFilter
+from statespace.models import LDS
 
 
 @pytest.fixture
@@ -45,6 +46,25 @@ def test_a_state_knows_whose_it_is(case):
     same = model.filter(y, u, state=state, method=ParticleFilter(200))  # equal settings
     assert same.state.t == 10
     assert Plain().filter(y, u, state=state).state.t == 10  # a model loaded again, say
+
+
+def test_states_print_in_one_line():
+    """What a person wants to know of them, and no tensors."""
+    lds = LDS(1, 1, seed=0)
+    state, info = lds.step(lds.start(), [1.0])
+    whose = f"{lds.default_method()!r}, LDS(latent={lds.latent!r}, obs_dim=1, input_dim=0)"
+    assert repr(state) == f"State(t=1, {whose}, batch=())"
+    assert repr(info).endswith("batch=())")
+    assert "tensor" not in repr(info) + repr(lds.start((2,)))
+
+
+def test_a_diffuse_start_has_nothing_to_draw_from_but_its_states_have():
+    """The refusal names the way out, and the way is one."""
+    level = LDS.local_level().replace(Q=[[1.0]], R=[[1.0]])
+    with pytest.raises(MethodError, match="or give state= to go on from data"):
+        level.sample(3, seed=0)
+    state = level.filter([1.0, 2.0]).state
+    assert level.sample(3, state=state, seed=0).y.shape == (3, 1)
 
 
 def test_a_state_is_a_value(case):

@@ -224,6 +224,10 @@ class LDS(Parameters, Structural, Identifiable, LinearGaussian, Maximisable):
         sizes, arguments = sum_arguments(self, other)
         return LDS(*sizes, **arguments)
 
+    def __radd__(self, other: Any) -> LDS:
+        """`sum` of components begins with 0; the model is new here too."""
+        return self.replace() if isinstance(other, int) and other == 0 else NotImplemented
+
     def _describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return describe(self)
 

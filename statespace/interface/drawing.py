@@ -84,7 +84,7 @@ def _sample_on(
         todo = "Leave it out: the state has read it."
         raise InputError(expected("condition", "none beside a state", "some", todo))
     method = as_filter(model, settle(model, None, state, None), "sample")
-    u = read_future(model, inputs, state, num_steps)
+    u = read_future(model, inputs, state, num_steps, "num_steps")
     own, seed = stream(seed, state, model.device)
     num, batch = lead.numel(), state.batch_shape
     with lend(own) as lent, torch.no_grad():

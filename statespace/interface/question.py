@@ -206,7 +206,9 @@ def answering(model: Any, data: Sequences, asked: Question) -> Iterator[_Answeri
         yield _Answering(method, lent, state, own, seed)
 
 
-def read_future(model: Any, inputs: Any, state: State, num_steps: int) -> Tensor:
+def read_future(
+    model: Any, inputs: Any, state: State, num_steps: int, word: str = "horizon"
+) -> Tensor:
     """Inputs of the rows after a state, (*batch, num_steps, p)."""
     return read_inputs(
         inputs,
@@ -215,4 +217,5 @@ def read_future(model: Any, inputs: Any, state: State, num_steps: int) -> Tensor
         batch_shape=state.batch_shape,
         dtype=model.dtype,
         device=model.device,
+        word=word,
     )

@@ -26,6 +26,7 @@ def read_inputs(
     dtype: torch.dtype,
     device: torch.device | str,
     name: str = "inputs",
+    word: str = "num_steps",
 ) -> Tensor:
     """Reads inputs that come without data: of a sample, or of a horizon after a state.
 
@@ -38,6 +39,7 @@ def read_inputs(
         dtype: The model's dtype.
         device: The model's device.
         name: The argument, for messages.
+        word: What the caller calls the number of rows.
 
     Returns:
         (*batch, num_steps, p), zero wide where input_dim is 0.
@@ -53,7 +55,7 @@ def read_inputs(
     table = read_table(
         inputs, name=name, width=input_dim, word="input_dim", dtype=dtype, device=device
     )
-    u = _with_batch(table, batch, [num_steps] * batch.numel(), num_steps, name, "num_steps")
+    u = _with_batch(table, batch, [num_steps] * batch.numel(), num_steps, name, word)
     check_no_gap(u, name, table.labels)
     return u.expand(*batch, *u.shape[-2:])
 
@@ -159,7 +161,7 @@ def _with_batch(
         if got_rows != need:
             which = f" for series {i}" if several else ""
             wanted = f"{need} rows{which}" + (f" ({words})" if not several else "")
-            todo = "Give one row per step" + (", future rows too." if "hor" in words else ".")
+            todo = "Give one row per step" + (", future rows too." if "+ hor" in words else ".")
             raise InputError(expected(name, wanted, f"{got_rows} rows", todo))
     return u
 

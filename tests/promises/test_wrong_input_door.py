@@ -291,6 +291,11 @@ OTHERS: dict[str, tuple[Any, type[StateSpaceError], str]] = {
         InputError,
         r"4 rows \(num_steps\).*3 rows",
     ),
+    "inputs of a horizon": (
+        lambda: read_inputs(torch.zeros(3, 1), input_dim=1, num_steps=4, word="horizon", **ROW),
+        InputError,
+        r"4 rows \(horizon\).*3 rows.*Give one row per step\.$",
+    ),
     "no horizon": (lambda: read_count(0, name="horizon"), InputError, "`horizon`.*at least 1"),
     "half a horizon": (lambda: read_count(2.5, name="horizon"), InputTypeError, "2.5 of type"),
     "boolean horizon": (lambda: read_count(True, name="horizon"), InputTypeError, "bool"),

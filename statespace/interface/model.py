@@ -159,6 +159,14 @@ class StateSpaceModel(Verbs, nn.Module, metaclass=_Model):
         """How many numbers are learned."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
+    @property
+    def num_idle(self) -> int:
+        """How many numbers of all models of a batch are learned and act on nothing.
+
+        A fit does not count them.
+        """
+        return 0
+
     def _describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What `save` stores: what JSON can hold, and tensors by name.
 

@@ -148,7 +148,7 @@ class EM(Learner):
             reason="; ".join(_words(run, held, notes, objective, validation)),
             history=tuple(run.history),
             log_likelihood=run.value - _prior(model),
-            num_params=objective.size,
+            num_params=objective.size - model.num_idle,
             n_values=int(data.n_values.sum()),
             seconds=time.perf_counter() - began,
             learner=self,

@@ -199,7 +199,7 @@ class Gradient(Learner):
             reason="; ".join([run.reason, *notes]),
             history=tuple(run.history),
             log_likelihood=value - prior,
-            num_params=objective.size,
+            num_params=objective.size - model.num_idle,
             n_values=int(data.n_values.sum()),
             seconds=time.perf_counter() - began,
             learner=self,

@@ -16,7 +16,7 @@ from realisations import (
     realisation,
 )
 
-from statespace import LDS, Fixed, Varying
+from statespace import LDS, Fixed, Param, Varying
 from statespace.errors import InputError
 from statespace.models.lds.canonical import (
     Realisation,
@@ -251,6 +251,20 @@ def test_the_canonical_model_has_the_same_likelihood(form, initial):
     assert after == pytest.approx(before + shift, rel=1e-8)
     assert new.kinds == model.kinds
     assert new.diffuse_constant == model.diffuse_constant
+
+
+def test_what_has_no_coordinates_stays_declared():
+    """D, d, R and a b held at zero are no freer in the canonical form than before: a free fit and
+    its form count the same."""
+    plain = LDS(2, 3, seed=0)
+    assert plain.canonical_form().num_params == plain.num_params
+    R = Param(torch.eye(3), structure="scalar")
+    tied = plain.replace(R=R, d=Fixed(torch.ones(3)), A=Fixed(plain.A.detach()))
+    new = tied.canonical_form("observer")
+    assert new.num_params == tied.num_params + 4, "A was held, and is not"
+    assert new.slot("R").n_free == 1
+    assert new.slot("d").n_free == new.slot("b").n_free == 0
+    assert plain.replace(b=[1.0, 2.0]).canonical_form().slot("b").n_free == 2
 
 
 def test_questions_to_a_model_are_those_to_its_parameters():

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from statespace.errors import InputError, InputTypeError
 from statespace.interface import Context
+from statespace.learning import EM, Gradient
 from statespace.models import LDS
 from statespace.models.lds import structural_start
 from statespace.parameters import Fixed, Param, Varying
@@ -207,6 +208,17 @@ class TestSums:
         assert total.kinds == ("diffuse",) * 4 + ("stationary",) * 2
         assert total.C.tolist() == [[1.0, 1.0, 0.0, 0.0, 1.0, 0.0]]
         assert total.slot("Q").names() == ["Q[0,0]", "Q[1,1]", "Q[4,4]"]
+
+    def test_python_sums_them_too(self):
+        """sum() begins with 0, which adds nothing; of one component it makes a new model."""
+        level, season = LDS.local_level(), LDS.seasonal(4)
+        total = sum([level, season])
+        assert torch.equal(total.C, (level + season).C)
+        alone = sum([level])
+        assert alone is not level
+        assert (alone.num_params, alone.kinds) == (level.num_params, level.kinds)
+        with pytest.raises(TypeError):
+            1 + level
 
     def test_ties_stay_inside(self):
         """Equal labels of two components tie nothing between them."""
@@ -526,3 +538,11 @@ class TestModel:
         rows = Varying(Param(torch.zeros(5, 1, 1)))
         assert LDS(1, 1, A=rows, C=rows, initial="diffuse").num_params == 4 + 5 + 1 + 1
         assert LDS(1, 1, A=torch.zeros(7, 1, 1), initial="diffuse").num_params == 5
+
+    def test_a_fit_counts_as_the_model_does(self):
+        """Row 0 of a transition that varies is learned by no data, and no fit counts it."""
+        rows = Varying(Param(torch.full((5, 1, 1), 0.5)))
+        lds = LDS(1, 1, A=rows, C=Fixed([[1.0]]), Q=rows, R=[[1.0]], initial="diffuse")
+        y = torch.randn(5, 1, generator=torch.Generator().manual_seed(0), dtype=F64)
+        for learner in (EM(max_iter=1, polish=False), Gradient(1)):
+            assert lds.fit(y, learner=learner, seed=0).num_params == lds.num_params == 4 + 4 + 1

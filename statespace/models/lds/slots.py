@@ -63,6 +63,12 @@ class Parameters:
             total += slot.n_free * (1 if rows is None else rows - (name in _TRANSITION))
         return total
 
+    @property
+    def num_idle(self) -> int:
+        """Learned numbers of row 0 of what varies in the transition, which acts on nothing."""
+        slots = [slot for name, slot in self._slots() if slot.varies and name in _TRANSITION]
+        return sum(s.theta[..., 0, :].numel() for s in slots if s.theta is not None)
+
     def slot(self, name: str) -> Slot:
         """The module that stores a parameter."""
         found = self.slots[name]

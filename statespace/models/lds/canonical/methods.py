@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, Self
 
 from torch import Tensor
@@ -15,6 +16,7 @@ from statespace.models.lds.canonical.responses import (
     impulse_response,
     markov_parameters,
 )
+from statespace.parameters import Fixed, Slot
 
 __all__ = ["Identifiable"]
 
@@ -24,6 +26,7 @@ class Identifiable:
 
     kinds: tuple[str, ...]
     diffuse_constant: bool
+    slot: Callable[[str], Slot]
 
     def eigenvalues(self) -> Tensor:
         """Eigenvalues of A, the slowest to fade first, complex (*batch, n).
@@ -72,9 +75,12 @@ class Identifiable:
             form: "modal" or "observer"; see `statespace.models.lds.canonical.canonical_form`.
 
         Returns:
-            A new model with the same likelihood (up to a constant where z_1 is diffuse). Its
-            parameters are all free, since structures, ties and held entries belong to the old
-            coordinates.
+            A new model with the same likelihood (up to a constant where z_1 is diffuse). D, d and
+            R, which have no coordinates of the state, are declared as here, and a b that is held
+            at zero stays so. A, B, C, Q and moments of z_1 are free in every entry: structures,
+            ties and what was held of them belong to the old coordinates. Where there were any,
+            `num_params` of the new model, and what `compare` shows of it, are larger than those of
+            this one.
 
         Raises:
             InputError: the form does not exist for this model, a parameter varies in time, or
@@ -93,9 +99,10 @@ class Identifiable:
     def _with(self, s: Realisation) -> Self:
         """A model of the same kind of start with other parameters."""
         kinds = set(self.kinds)
-        values: dict[str, Any] = {
-            name: getattr(s, name) for name in ("A", "B", "b", "C", "D", "d", "Q", "R")
-        }
+        values: dict[str, Any] = {name: getattr(s, name) for name in ("A", "B", "b", "C", "Q")}
+        values |= {name: self.slot(name).declaration() for name in ("D", "d", "R")}
+        if not self.slot("b").n_free and not bool(s.b.any()):
+            values["b"] = Fixed(s.b)
         if kinds == {"stationary"} or kinds == {"diffuse"}:
             values |= {"initial": self.kinds[0]}
         elif "diffuse" in kinds:

@@ -168,7 +168,8 @@ class Slot(nn.Module):
         held = self.held.shape[: self.held.dim() - len(self.event) - self.varies]
         if self.theta is None:
             return held
-        return torch.broadcast_shapes(held, self.theta.shape[: self.theta.dim() - 1 - self.varies])
+        own = self.theta.shape[: self.theta.dim() - 1 - self.varies]
+        return own if held == own or not held else torch.broadcast_shapes(held, own)
 
     def _learned(self) -> nn.Parameter:
         if self.theta is None:

@@ -21,7 +21,7 @@ from statespace.inference.kalman.kept import Arrays, Kept, kept_of
 from statespace.inference.kalman.problem import Problem
 from statespace.inference.kalman.slope import Alone, Together, WithSlope, learned
 from statespace.inference.lineargaussian import log_likelihood as whole_log_likelihood
-from statespace.inference.lineargaussian.compiled import _SHORT, run_forward
+from statespace.inference.lineargaussian.compiled import SHORT, run_forward
 from statespace.inference.lineargaussian.scores import no_score
 from statespace.inference.lineargaussian.simulate import posterior_draws
 from statespace.results import Smoothed
@@ -63,7 +63,7 @@ class Given(NamedTuple):
     @property
     def short(self) -> bool:
         """Whether one pass over one series serves."""
-        return self.alone and self.rows <= _SHORT
+        return self.alone and self.rows <= SHORT
 
     def data(self) -> kernels.Data:
         """One series as the loops read it; NaN is "not observed" there too."""

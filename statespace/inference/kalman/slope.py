@@ -14,7 +14,7 @@ from torch import Tensor
 from statespace import kernels
 from statespace.inference.kalman.kept import Arrays, Kept
 from statespace.inference.lineargaussian.compiled import Run, run_score
-from statespace.inference.lineargaussian.likelihood import _Once
+from statespace.inference.lineargaussian.likelihood import Once
 from statespace.inference.lineargaussian.scores import no_moments, score_tables
 
 __all__ = ["Alone", "Together", "WithSlope", "learned"]
@@ -53,7 +53,7 @@ class WithSlope(torch.autograd.Function):
             return (None, None, *_pulled(ctx.call, grads[0], tensors, wanted))
         with torch.no_grad():
             parts = _pulled(ctx.call, grads[0], tensors, wanted)
-        return (None, None, *(None if p is None else _Once.apply(p, *tensors) for p in parts))
+        return (None, None, *(None if p is None else Once.apply(p, *tensors) for p in parts))
 
 
 def learned(kept: Kept) -> list[Tensor]:

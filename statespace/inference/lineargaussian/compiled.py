@@ -44,7 +44,7 @@ __all__ = [
 
 Core = Literal["auto", "plain", "compiled"]
 _LOG_2PI = 1.8378770664093453
-_SHORT = 1000  # rows up to which one series alone is not worth two passes
+SHORT = 1000  # rows up to which one series alone is not worth two passes
 
 
 def suits(system: System, y: Tensor, core: Core) -> bool:
@@ -138,7 +138,7 @@ def _shares(run: Run) -> bool:
         return False
     if run.begin.s.dim() > 2 and run.layout.lay(run.begin.s, 2).shape[1] > 1:
         return False
-    return run.layout.series > 1 or run.y.shape[-2] > _SHORT
+    return run.layout.series > 1 or run.y.shape[-2] > SHORT
 
 
 def _forward_complete(run: Run, system: System) -> tuple[Tensor, Run] | None:

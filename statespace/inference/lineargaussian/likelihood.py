@@ -127,7 +127,7 @@ class _LogLikelihood(torch.autograd.Function):
         if not ctx.own_prior:  # the held start stands in the place of the prior
             parts = (*parts[:-2], *map(torch.zeros_like, parts[-2:]))
         if torch.is_grad_enabled():
-            parts = tuple(_Once.apply(p, *inputs) for p in parts)
+            parts = tuple(Once.apply(p, *inputs) for p in parts)
         return (*parts, None)
 
 
@@ -147,7 +147,7 @@ def _score(ctx: Any, weight: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor
     return score(ctx.run, system, ctx.known, weight, inputs)
 
 
-class _Once(torch.autograd.Function):
+class Once(torch.autograd.Function):
     """A gradient that says so when it is differentiated again."""
 
     @staticmethod

@@ -67,6 +67,16 @@ def test_a_diffuse_start_has_nothing_to_draw_from_but_its_states_have():
     assert level.sample(3, state=state, seed=0).y.shape == (3, 1)
 
 
+def test_inputs_after_a_state_are_counted_in_the_words_of_the_verb():
+    """forecast speaks of its horizon, sample of num_steps; neither asks for rows of the past."""
+    lds = LDS(1, 1, 1, seed=0)
+    state = lds.start()
+    with pytest.raises(InputError, match=r"4 rows \(horizon\).*one row per step\.$"):
+        lds.forecast(horizon=4, state=state, inputs=[1.0])
+    with pytest.raises(InputError, match=r"4 rows \(num_steps\).*one row per step\.$"):
+        lds.sample(4, state=state, inputs=[1.0], seed=0)
+
+
 def test_a_state_is_a_value(case):
     """Filtering on from it leaves it as it was, so that it gives the same numbers again."""
     model, y, u = case

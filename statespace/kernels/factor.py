@@ -32,6 +32,7 @@ from statespace.kernels.lanes import (
 __all__ = [
     "SUMS",
     "absorb_rows",
+    "copy",
     "emission",
     "observe",
     "orthogonalise",
@@ -60,6 +61,14 @@ def _width(lanes):
 def pk(a, b):
     """Where (a, b) of a packed triangle stands, a >= b."""
     return a * (a + 1) // 2 + b
+
+
+@inner
+def copy(lanes, source, s0, out, o0, entries):
+    """Some entries of lane memory, from s0 on, to o0 on; quicker than slices where they are few."""
+    w = width(lanes)
+    for i in range(entries):
+        store(lanes, out, (o0 + i) * w, load(lanes, source, (s0 + i) * w))
 
 
 @inner

@@ -6,9 +6,9 @@ import numpy as np
 
 from statespace.kernels.arrays import add_bias, at, read_row, row_of
 from statespace.kernels.compiling import called, inner, kernel
-from statespace.kernels.factor import pk, width
+from statespace.kernels.factor import copy, pk, width
 from statespace.kernels.lanes import load, splat, store, widen
-from statespace.kernels.smooth import SEGMENT, flush, pair, to_rows
+from statespace.kernels.smooth import flush, pair, segment_of, to_rows
 
 __all__ = ["means", "means_back"]
 
@@ -47,8 +47,7 @@ def move_mean(lanes, a, ta, n, x, moved):
         for j in range(1, n):
             value = value + splat(lanes, a[ta, i, j]) * load(lanes, x, j * w)
         store(lanes, moved, i * w, value)
-    for i in range(n * w):
-        x[i] = moved[i]
+    copy(lanes, moved, 0, x, 0, n)
 
 
 @called
@@ -109,8 +108,7 @@ def mean_back(lanes, a, ta, n, r, moved, xf, x0, pf, row, x):
             for j in range(n):
                 value = value + splat(lanes, a[ta, j, i]) * load(lanes, r, j * w)
             store(lanes, moved, i * w, value)
-        for i in range(n * w):
-            r[i] = moved[i]
+        copy(lanes, moved, 0, r, 0, n)
     for i in range(n):
         value = load(lanes, xf, (x0 + i) * w)
         if ta >= 0:
@@ -173,14 +171,14 @@ def means_back(lanes, model, data, shared, rows, low, high, squares, smooth, sco
     series, t_max, m, n = data.y.shape[1], data.y.shape[2], data.y.shape[3], model.x.shape[2]
     number = model.a.dtype
     x, moved, y = np.empty(n * w, number), np.empty(n * w, number), np.empty(m * w, number)
-    kept = min(SEGMENT, t_max)
+    kept = segment_of(lanes, t_max, m + n)
     e, xf = np.empty(kept * m * w, number), np.empty(kept * n * w, number)
     r, u, xs = np.empty(n * w, number), np.empty(m * w, number), np.empty(n * w, number)
     before = np.empty(n * w, number)  # r at the prediction of the next row
     da, dq = np.zeros(n * n * w, number), np.zeros(pk(n, 0) * w, number)
     dc, dr = np.zeros(m * n * w, number), np.zeros(pk(m, 0) * w, number)
     total, idle, weight = np.empty(w), np.empty(w), np.zeros(w)
-    segments = (t_max + SEGMENT - 1) // SEGMENT
+    segments = (t_max + kept - 1) // kept
     marks = np.empty((segments, n * w), number)
     blocks = (series + w - 1) // w
     learn = score.weight.size > 0
@@ -204,7 +202,7 @@ def means_back(lanes, model, data, shared, rows, low, high, squares, smooth, sco
         for turned in range(2 * segments - 1):
             ahead = turned < segments - 1
             g = turned if ahead else 2 * segments - 2 - turned
-            start, end = g * SEGMENT, min(t_max, (g + 1) * SEGMENT)
+            start, end = g * kept, min(t_max, (g + 1) * kept)
             if turned < segments:
                 marks[g] = x
             else:
@@ -218,7 +216,7 @@ def means_back(lanes, model, data, shared, rows, low, high, squares, smooth, sco
                     lanes, c, row_of(c.shape[0], t), turn, gains, inverse, min(t, last), m, n, y,
                     x, e, (t - start) * m, total if turned < segments else idle,
                 )  # fmt: skip
-                xf[(t - start) * n * w : (t - start + 1) * n * w] = x
+                copy(lanes, x, 0, xf, (t - start) * n, n)
             if ahead:
                 continue
             for slot in range(end - start - 1, -1, -1):
@@ -227,7 +225,7 @@ def means_back(lanes, model, data, shared, rows, low, high, squares, smooth, sco
                 if learn and ta >= 0:
                     square(lanes, r, n, True, dq)
                     to_rows(lanes, n, 1, r, weight, first, count, t + 1, db)
-                    before[:] = r
+                    copy(lanes, r, 0, before, 0, n)
                 row = min(t, last)
                 mean_back(lanes, a, ta, n, r, moved, xf, slot * n, pf, row, xs)
                 if learn and ta >= 0:

@@ -2,7 +2,7 @@
 
 The forward pass is made twice: once leaving the belief at the first row of every segment, then
 again segment by segment from the last to the first, each of which is turned back from at once. So
-memory holds one segment's rows and not all of time.
+memory holds one segment's rows and not all of time. A short series is one segment.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from statespace.kernels.backward import (
 from statespace.kernels.compiling import called, inner, kernel
 from statespace.kernels.factor import (
     SUMS,
+    copy,
     emission,
     observe,
     pk,
@@ -47,7 +48,8 @@ from statespace.kernels.factor import (
 
 __all__ = ["smooth_each"]
 
-SEGMENT = 32  # rows that are held at once
+SEGMENT = 32  # rows that are held at once, where not all of them are
+_HELD = 1 << 19  # numbers up to which all rows are held, and none is run twice
 
 
 class _Segment(NamedTuple):
@@ -88,11 +90,17 @@ class _Back(NamedTuple):
 
 
 @called
-def segment_memory(lanes, model, t_max, m):
-    """Memory for one segment, shorter where the series are."""
+def segment_of(lanes, t_max, entries):
+    """How many rows of so many vectors are held at once."""
+    return t_max if t_max * entries * width(lanes) <= _HELD else SEGMENT
+
+
+@called
+def segment_memory(lanes, model, t_max, m, held):
+    """Memory for segments of so many rows."""
     w, number = width(lanes), model.a.dtype
     n, k = model.x.shape[2], model.x.shape[3]
-    rows, marks = min(SEGMENT, t_max) * w, (t_max + SEGMENT - 1) // SEGMENT * w
+    rows, marks = held * w, (t_max + held - 1) // held * w
     return _Segment(
         np.empty(rows * m * n, number),
         np.empty(rows * m, number),
@@ -226,13 +234,14 @@ def smooth_each(lanes, model, data, low, high, value, bad, smooth, score):
     series, t_max, m = data.y.shape[1], data.y.shape[2], data.y.shape[3]
     n, k = model.x.shape[2], model.x.shape[3]
     s, back = scratch(lanes, model, m), back_memory(lanes, model, m)
-    kept = segment_memory(lanes, model, t_max, m)
-    mark, nx = (n * k + pk(n, 0) + n) * w, n * k * w
+    held = segment_of(lanes, t_max, m * n + m + m * k + n * n + n * k)
+    kept = segment_memory(lanes, model, t_max, m, held)
+    mark = (n * k + pk(n, 0) + n) * w
     sums, idle = np.empty(SUMS * w), np.ones(SUMS * w)
     weight = np.zeros(w)
     learn, spread, crossed = score.weight.size > 0, smooth.cov.size > 0, smooth.cross.size > 0
     blocks = (series + w - 1) // w
-    segments = (t_max + SEGMENT - 1) // SEGMENT
+    segments = (t_max + held - 1) // held
     for task in range(low, high):
         p, block = task // blocks, task % blocks
         first = block * w
@@ -254,7 +263,7 @@ def smooth_each(lanes, model, data, low, high, value, bad, smooth, score):
         for turn in range(2 * segments - 1):
             ahead = turn < segments - 1
             g = turn if ahead else 2 * segments - 2 - turn
-            start, end = g * SEGMENT, min(t_max, (g + 1) * SEGMENT)
+            start, end = g * held, min(t_max, (g + 1) * held)
             if turn < segments:
                 leave(s, kept.marks, mark, g)
             else:
@@ -278,7 +287,7 @@ def smooth_each(lanes, model, data, low, high, value, bad, smooth, score):
                     kept.gains, slot * m * n, kept.inverse, slot * m, kept.e, slot * m * k,
                     sums if turn < segments else idle,
                 )  # fmt: skip
-                kept.xf[slot * nx : (slot + 1) * nx] = s.x
+                copy(lanes, s.x, 0, kept.xf, slot * n * k, n * k)
                 spread_out(lanes, n, s.u, s.d, kept.pf, slot * n * n)
             if ahead:
                 continue
@@ -300,7 +309,7 @@ def smooth_each(lanes, model, data, low, high, value, bad, smooth, score):
                             flush(lanes, back.dq, pk(n, 0), weight, count, gq, t + 1)
                     if crossed:
                         less_columns(lanes, n, k, back.r, back.x, back.product)
-                    back.r[:] = back.moved
+                    copy(lanes, back.moved, 0, back.r, 0, n * k)
                     if learn or spread:
                         move_back(lanes, a, ta, n, back.by_a, back.big)
                 if spread:
@@ -311,7 +320,7 @@ def smooth_each(lanes, model, data, low, high, value, bad, smooth, score):
                         write_cross(lanes, n, first, count, t, back.cross, cross)
                 write_moments(lanes, n, k, first, count, t, back.x, back.cov, mean, cov)
                 if learn:
-                    back.p[:] = kept.pf[pf * w : (pf + n * n) * w]
+                    copy(lanes, kept.pf, pf, back.p, 0, n * n)
                 c0 = slot * m * n if model.dense else 0
                 if c.shape[0] > 1 and not model.dense:
                     emission(lanes, c, t, rv, 0, m, n, kept.c, 0, s.r)

@@ -168,3 +168,23 @@ def test_filtered_moments(case: Case, dtype: torch.dtype) -> None:
             close(getattr(ours, name), getattr(plain, name), bound)
     close(ours.state.belief.mean, plain.state.belief.mean, bound)
     close(ours.state.belief.cov, plain.state.belief.cov, bound)
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["complete", "gaps"])
+def test_segments_of_time_change_no_number(gaps: bool) -> None:
+    """A long batch, whose rows are held segment by segment, and its series alone, held whole."""
+    lds = ss.LDS(3, 4, R=ss.Param(torch.eye(4), structure="diag"), seed=1)
+    y = lds.sample(6000, (17,), seed=2).y
+    if gaps:
+        y[torch.rand(y.shape, generator=torch.Generator().manual_seed(4)) < 0.1] = torch.nan
+    together = lds.smooth(y, method=ss.Kalman("compiled"))
+    lds.log_likelihood(y, method=ss.Kalman("compiled")).sum().backward()
+    grads = [p.grad.clone() for p in lds.parameters() if p.grad is not None]
+    lds.zero_grad()
+    for i in (0, 15, 16):
+        alone = lds.smooth(y[i], method=ss.Kalman("compiled"))
+        for name in ("mean", "cov", "cross_cov", "log_likelihood"):
+            close(getattr(together, name)[i], getattr(alone, name), EXACT)
+    sum(lds.log_likelihood(one, method=ss.Kalman("compiled")) for one in y).backward()
+    for a, b in zip(grads, [p.grad for p in lds.parameters() if p.grad is not None], strict=True):
+        close(a, b, EXACT)

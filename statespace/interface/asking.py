@@ -9,6 +9,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,8 +45,11 @@ def filter(model: Any, y: Any, inputs: Any, asked: Question) -> Filtered:
 
 
 def at_once(verb: AtOnce, model: Any, y: Any) -> Any:
-    """The default method's answer to a tensor that came alone, without the door; or None."""
-    if type(y) is not Tensor:
+    """The default method's answer to numbers that came alone, without the door; or None."""
+    if type(y) is np.ndarray and y.dtype.kind == "f" and y.flags.carray:
+        # a record keeps y, and the array may be written to later
+        y = torch.from_numpy(y if verb == "log_likelihood" else y.copy())
+    elif type(y) is not Tensor:
         return None
     method = model.default_method()
     return method.at_once(verb, model, y) if isinstance(method, Method) else None

@@ -12,6 +12,7 @@ import pickle
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cases import CASES, IDS, Case
@@ -470,3 +471,37 @@ def test_pull(name: str, extra: tuple[int, ...]) -> None:
     (wanted,) = torch.autograd.grad((value * gradient).sum(), slot.theta)
     with torch.no_grad():
         torch.testing.assert_close(slot.pull(slot.theta, gradient), wanted)
+
+
+@pytest.mark.parametrize("verb", ["log_likelihood", "smooth"])
+def test_arrays_go_the_same_way(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A numpy array is answered as its tensor is; float16, strides and objects go to the door."""
+    lds, seen = ss.LDS(2, 3, seed=0), []
+    y = lds.sample(20, seed=1).y
+    inner = ss.Kalman.at_once
+
+    def watched(self, *args):
+        found = inner(self, *args)
+        seen.append(found is not None)
+        return found
+
+    monkeypatch.setattr(ss.Kalman, "at_once", watched)
+    with torch.no_grad():
+        forms = (y, y.numpy(), np.asfortranarray(y.numpy()))
+        answers = [getattr(lds, verb)(data) for data in forms]
+        half = getattr(lds, verb)(y.numpy().astype(np.float16))
+    assert seen == [True, True, False]
+    values = [a if verb == "log_likelihood" else a.mean for a in answers]
+    assert torch.equal(values[0], values[1])
+    assert torch.allclose(values[0], values[2], rtol=1e-12)
+    assert half is not None
+
+
+def test_a_record_does_not_follow_the_array() -> None:
+    """What is written to an array afterwards is not seen in a record made from it."""
+    lds = ss.LDS(2, 3, seed=0)
+    y = lds.sample(20, seed=1).y.numpy()
+    s = lds.smooth(y)
+    before = s.y_mean.clone()
+    y[:] = 0.0
+    assert torch.equal(s.y_mean, before)

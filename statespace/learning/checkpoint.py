@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -50,7 +50,7 @@ def read(
         with safe_open(target, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:
+    except (SafetensorError, OSError) as error:
         raise StorageError(_wrong(path, "something else")) from error
     if _KEY not in metadata:
         raise StorageError(_wrong(path, "another kind of file"))

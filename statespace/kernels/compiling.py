@@ -38,8 +38,9 @@ def kernel(function: Callable[..., Any]) -> Any:
 def inner(function: Callable[..., Any]) -> Any:
     """A part of kernels, compiled into each of them.
 
-    Overloads must not be inlined beside it: numba 0.61 to 0.68 then frees the fields of tuples of
-    arrays that are still in use.
+    Overloads must not be inlined beside it: numba (seen in 0.68) then frees the fields of tuples of
+    arrays that are still in use. A tuple's fields are counted at every reading, so what is read in
+    every row stands in local variables.
     """
     return numba.njit(inline="always", **_OPTIONS)(function)
 

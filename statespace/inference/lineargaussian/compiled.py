@@ -175,15 +175,13 @@ def run_moments(
     run = Run(layout, is_dense(system), y, seen, None, begin, None)
     if run.dense and seen is not None:
         return None
-    if _shares(run):
+    shared = _shares(run)
+    if shared:
         model = layout.model(system, begin, run.dense)
-        settled = Settled(system, layout, model, y.shape[-2])
-        if not settled.usable:
+        run = run._replace(settled=Settled(system, layout, model, y.shape[-2]))
+        if run.settled is None or not run.settled.usable:
             return None
-        value, moments = _smooth(run._replace(settled=settled), system)
-        total = _total(run, value)
-        return None if total is None else (total, moments)
-    if begin.x.shape[-1] == 1:
+    if shared or begin.x.shape[-1] == 1:
         value, moments = _smooth(run, system)
         total = _total(run, value)
         return None if total is None else (total, moments)

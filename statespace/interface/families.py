@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from torch import Generator, Size, Tensor
 from torch.distributions import Distribution
@@ -202,6 +202,8 @@ class Amortised(StateSpaceModel):
 
 class Maximisable(StateSpaceModel):
     """Has an M-step: all that expectation maximisation asks."""
+
+    takes_sums: ClassVar[bool] = False  # whether `statistics` also takes what `Method.sums` gives
 
     @property
     def mstep_exact(self) -> bool:

@@ -72,6 +72,14 @@ class Method(metaclass=Checked):
         """
         return None
 
+    def sums(self, model: Any, data: Sequences) -> tuple[Tensor, Any] | None:
+        """The log-likelihood (*batch,) and what a model with `takes_sums` makes statistics of.
+
+        For methods that can add up an E-step without storing the posterior of every row; None
+        where this one cannot, and `smooth` is to be asked.
+        """
+        return None
+
     def propose(
         self, model: Any, z: Tree, ctx: Context, row: Row, prior: Distribution
     ) -> Distribution:

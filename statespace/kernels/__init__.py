@@ -9,14 +9,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from statespace.kernels.tables import Data, Filter, Model, Score, Shared, Smooth
+from statespace.kernels.tables import Data, Filter, Model, Score, Second, Shared, Smooth
 
 if TYPE_CHECKING:
     from statespace.kernels.compiling import announced, spread
     from statespace.kernels.forward import filter_each
     from statespace.kernels.lanes import Lanes
+    from statespace.kernels.shared_back import means_back
     from statespace.kernels.shared_covs import settle, settle_back
-    from statespace.kernels.shared_means import means, means_back
+    from statespace.kernels.shared_means import means
     from statespace.kernels.smooth import smooth_each
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Lanes",
     "Model",
     "Score",
+    "Second",
     "Shared",
     "Smooth",
     "announced",
@@ -42,7 +44,7 @@ _NAMES = {  # where each name lives; imported, and numba with it, when it is fir
     "announced": "compiling",
     "filter_each": "forward",
     "means": "shared_means",
-    "means_back": "shared_means",
+    "means_back": "shared_back",
     "settle": "shared_covs",
     "settle_back": "shared_covs",
     "smooth_each": "smooth",

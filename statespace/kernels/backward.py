@@ -19,8 +19,8 @@ over which products are summed.
 from __future__ import annotations
 
 from statespace.kernels.compiling import called, inner
-from statespace.kernels.factor import pk, width
-from statespace.kernels.lanes import load, positive, splat, store
+from statespace.kernels.factor import filled, pk, width
+from statespace.kernels.lanes import load, positive, splat_at, store
 
 __all__ = [
     "absorb_back",
@@ -37,49 +37,52 @@ __all__ = [
 
 
 @inner
-def state_back(lanes, a, ta, n, k, xf, x0, pf, p0, back):
-    """Moved = A' r, x = x_f + P_f A' r; with no next row (ta < 0) x = x_f."""
+def state_back(lanes, z, a, follows, xf, pf, back):
+    """Moved = A' r, x = x_f + P_f A' r; x = x_f where no row follows."""
     w = width(lanes)
+    n, k = z.n, z.k
     r, moved, x = back.r, back.moved, back.x
-    zero = splat(lanes, r.dtype.type(0))
+    zero = filled(lanes, r, 0.0)
     for i in range(n):
         for col in range(k):
             value = zero
-            if ta >= 0:
+            if follows:
                 for j in range(n):
-                    value = value + splat(lanes, a[ta, j, i]) * load(lanes, r, (j * k + col) * w)
+                    value = value + splat_at(lanes, a, j * n + i) * load(
+                        lanes, r, (j * k + col) * w
+                    )
             store(lanes, moved, (i * k + col) * w, value)
     for i in range(n):
         for col in range(k):
-            value = load(lanes, xf, (x0 + i * k + col) * w)
-            if ta >= 0:
+            value = load(lanes, xf, (i * k + col) * w)
+            if follows:
                 for j in range(n):
                     part = load(lanes, moved, (j * k + col) * w)
-                    value = value + load(lanes, pf, (p0 + i * n + j) * w) * part
+                    value = value + load(lanes, pf, (i * n + j) * w) * part
             store(lanes, x, (i * k + col) * w, value)
 
 
 @inner
-def times_a(lanes, a, ta, n, big, by_a):
+def times_a(lanes, a, n, big, by_a):
     """by_a = N A, (n, n)."""
     w = width(lanes)
     for i in range(n):
         for j in range(n):
-            value = splat(lanes, big.dtype.type(0))
+            value = filled(lanes, big, 0.0)
             for h in range(n):
-                value = value + load(lanes, big, (i * n + h) * w) * splat(lanes, a[ta, h, j])
+                value = value + load(lanes, big, (i * n + h) * w) * splat_at(lanes, a, h * n + j)
             store(lanes, by_a, (i * n + j) * w, value)
 
 
 @inner
-def times_cov(lanes, n, by_a, pf, p0, out):
+def times_cov(lanes, n, by_a, pf, out):
     """Out = by_a P_f, (n, n)."""
     w = width(lanes)
     for i in range(n):
         for j in range(n):
-            value = load(lanes, by_a, i * n * w) * load(lanes, pf, (p0 + j) * w)
+            value = load(lanes, by_a, i * n * w) * load(lanes, pf, j * w)
             for h in range(1, n):
-                part = load(lanes, pf, (p0 + h * n + j) * w)
+                part = load(lanes, pf, (h * n + j) * w)
                 value = value + load(lanes, by_a, (i * n + h) * w) * part
             store(lanes, out, (i * n + j) * w, value)
 
@@ -105,37 +108,37 @@ def gather_move(lanes, n, k, back):
 
 
 @inner
-def move_back(lanes, a, ta, n, by_a, big):
+def move_back(lanes, a, n, by_a, big):
     """N <- A' (N A)."""
     w = width(lanes)
-    zero = splat(lanes, big.dtype.type(0))
+    zero = filled(lanes, big, 0.0)
     for i in range(n):
         for j in range(i + 1):
             value = zero
             for h in range(n):
-                value = value + splat(lanes, a[ta, h, i]) * load(lanes, by_a, (h * n + j) * w)
+                value = value + splat_at(lanes, a, h * n + i) * load(lanes, by_a, (h * n + j) * w)
             store(lanes, big, (i * n + j) * w, value)
             store(lanes, big, (j * n + i) * w, value)
 
 
 @inner
-def place_cov(lanes, n, k, pf, p0, back):
+def place_cov(lanes, n, k, pf, back):
     """P_f - P_f N P_f and the spread of columns 1 .. of x, packed; a negative diagonal is kept."""
     w = width(lanes)
     big, x, by_p, cov = back.big, back.x, back.by_a, back.cov
-    zero = splat(lanes, x.dtype.type(0))
+    zero = filled(lanes, x, 0.0)
     for i in range(n):
         for j in range(n):
             value = zero
             for h in range(n):
-                part = load(lanes, pf, (p0 + h * n + j) * w)
+                part = load(lanes, pf, (h * n + j) * w)
                 value = value + load(lanes, big, (i * n + h) * w) * part
             store(lanes, by_p, (i * n + j) * w, value)
     for i in range(n):
         for j in range(i + 1):
-            value = load(lanes, pf, (p0 + i * n + j) * w)
+            value = load(lanes, pf, (i * n + j) * w)
             for h in range(n):
-                part = load(lanes, pf, (p0 + i * n + h) * w)
+                part = load(lanes, pf, (i * n + h) * w)
                 value = value - part * load(lanes, by_p, (h * n + j) * w)
             for col in range(1, k):
                 left, right = load(lanes, x, (i * k + col) * w), load(lanes, x, (j * k + col) * w)
@@ -150,7 +153,7 @@ def less_columns(lanes, n, k, r, x, product):
     w = width(lanes)
     for i in range(n):
         for j in range(n):
-            value = splat(lanes, x.dtype.type(0)) - load(lanes, product, (i * n + j) * w)
+            value = filled(lanes, x, 0.0) - load(lanes, product, (i * n + j) * w)
             for col in range(1, k):
                 left, right = load(lanes, r, (i * k + col) * w), load(lanes, x, (j * k + col) * w)
                 value = value + left * right
@@ -158,21 +161,21 @@ def less_columns(lanes, n, k, r, x, product):
 
 
 @inner
-def place_cross(lanes, a, ta, q, tq, n, cov, product, cross):
+def place_cross(lanes, a, q, n, cov, product, cross):
     """A V + Q product, with the product of `less_columns`."""
     w = width(lanes)
     for i in range(n):
         for j in range(n):
-            value = splat(lanes, cov.dtype.type(0))
+            value = filled(lanes, cov, 0.0)
             for h in range(n):
-                value = value + splat(lanes, a[ta, i, h]) * load(lanes, cov, (h * n + j) * w)
+                value = value + splat_at(lanes, a, i * n + h) * load(lanes, cov, (h * n + j) * w)
                 part = load(lanes, product, (h * n + j) * w)
-                value = value + splat(lanes, q[tq, i, h]) * part
+                value = value + splat_at(lanes, q, i * n + h) * part
             store(lanes, cross, (i * n + j) * w, value)
 
 
 @inner
-def absorb_back(lanes, c, c0, m, n, k, gains, g0, inverse, i0, e, e0, back, big_too, score):
+def absorb_back(lanes, row, m, n, k, back, big_too, score):
     """Takes r, N back over a row of observations; leaves u (m, k).
 
     Means alone do without N (`big_too` false). With `score`, for independent noise, adds to dc
@@ -180,13 +183,12 @@ def absorb_back(lanes, c, c0, m, n, k, gains, g0, inverse, i0, e, e0, back, big_
     """
     w = width(lanes)
     r, big, x, p, nk, us = back.r, back.big, back.x, back.p, back.nk, back.u
-    dc, dr = back.dc, back.dr
-    number = r.dtype.type
-    zero, one = splat(lanes, number(0)), splat(lanes, number(1))
+    c, gains, inverse, e, dc, dr = row.c, row.gains, row.inverse, row.e, back.dc, back.dr
+    zero, one = filled(lanes, r, 0.0), filled(lanes, r, 1.0)
     for turn in range(m):
         i = m - 1 - turn
-        over = load(lanes, inverse, (i0 + i) * w)
-        g = (g0 + i * n) * w
+        over = load(lanes, inverse, (i) * w)
+        g = (i * n) * w
         spread = over
         if big_too:
             for a in range(n):
@@ -198,13 +200,13 @@ def absorb_back(lanes, c, c0, m, n, k, gains, g0, inverse, i0, e, e0, back, big_
                 store(lanes, nk, a * w, value)
                 spread = spread + load(lanes, gains, g + a * w) * value
         for col in range(k):
-            u = load(lanes, e, (e0 + i * k + col) * w) * over
+            u = load(lanes, e, (i * k + col) * w) * over
             for a in range(n):
                 u = u - load(lanes, gains, g + a * w) * load(lanes, r, (a * k + col) * w)
             store(lanes, us, (i * k + col) * w, u)
             for a in range(n):
                 at = (a * k + col) * w
-                store(lanes, r, at, load(lanes, r, at) + load(lanes, c, (c0 + i * n + a) * w) * u)
+                store(lanes, r, at, load(lanes, r, at) + load(lanes, c, (i * n + a) * w) * u)
         if score:
             s = positive(over, one / over, zero)
             value = zero - spread
@@ -229,18 +231,18 @@ def absorb_back(lanes, c, c0, m, n, k, gains, g0, inverse, i0, e, e0, back, big_
                     store(lanes, p, at, load(lanes, p, at) + ga * load(lanes, gains, g + b * w))
         if big_too:
             for a in range(n):
-                ca, na = load(lanes, c, (c0 + i * n + a) * w), load(lanes, nk, a * w)
+                ca, na = load(lanes, c, (i * n + a) * w), load(lanes, nk, a * w)
                 own = ca * spread - na
                 for b in range(a + 1):
                     at = (a * n + b) * w
-                    cb, nb = load(lanes, c, (c0 + i * n + b) * w), load(lanes, nk, b * w)
+                    cb, nb = load(lanes, c, (i * n + b) * w), load(lanes, nk, b * w)
                     value = load(lanes, big, at) + (own * cb - ca * nb)
                     store(lanes, big, at, value)
                     store(lanes, big, (b * n + a) * w, value)
 
 
 @called
-def absorb_dense(lanes, c, c0, turn, l0, m, n, k, gains, g0, inverse, i0, e, e0, back):
+def absorb_dense(lanes, row, m, n, k, back):
     """Adds to dc and dr (a packed triangle) where R is dense, or its whole gradient is wanted.
 
     With e = Z (y - d - C x) the residuals as they were absorbed, Z = L^-1 less what earlier
@@ -251,18 +253,19 @@ def absorb_dense(lanes, c, c0, turn, l0, m, n, k, gains, g0, inverse, i0, e, e0,
     To be called before r and N are taken over the row; leaves u (m, k).
     """
     w = width(lanes)
-    zero = splat(lanes, back.r.dtype.type(0))
+    zero = filled(lanes, back.r, 0.0)
+    c, turn, gains, inverse, e = row.c, row.turn, row.gains, row.inverse, row.e
     r, big, x, p, us, dc, dr = back.r, back.big, back.x, back.p, back.u, back.dc, back.dr
     z, mn = back.z, m * n
     kt, nk = m * m, m * m + mn  # z also holds K' (m, n) and K' N (m, n)
     for i in range(m):
         for a in range(m):
-            store(lanes, z, (i * m + a) * w, load(lanes, turn, (l0 + i * m + a) * w))
+            store(lanes, z, (i * m + a) * w, load(lanes, turn, (i * m + a) * w))
         for j in range(i):
             dot = zero
             for h in range(n):
-                gain = load(lanes, gains, (g0 + j * n + h) * w)
-                dot = dot + load(lanes, c, (c0 + i * n + h) * w) * gain
+                gain = load(lanes, gains, (j * n + h) * w)
+                dot = dot + load(lanes, c, (i * n + h) * w) * gain
             for a in range(j + 1):
                 at = (i * m + a) * w
                 store(lanes, z, at, load(lanes, z, at) - dot * load(lanes, z, (j * m + a) * w))
@@ -270,7 +273,7 @@ def absorb_dense(lanes, c, c0, turn, l0, m, n, k, gains, g0, inverse, i0, e, e0,
         for h in range(n):
             value = zero
             for i in range(a, m):
-                gain = load(lanes, gains, (g0 + i * n + h) * w)
+                gain = load(lanes, gains, (i * n + h) * w)
                 value = value + load(lanes, z, (i * m + a) * w) * gain
             store(lanes, z, (kt + a * n + h) * w, value)
         for h in range(n):
@@ -282,7 +285,7 @@ def absorb_dense(lanes, c, c0, turn, l0, m, n, k, gains, g0, inverse, i0, e, e0,
         for col in range(k):
             u = zero
             for i in range(a, m):
-                scaled = load(lanes, e, (e0 + i * k + col) * w) * load(lanes, inverse, (i0 + i) * w)
+                scaled = load(lanes, e, (i * k + col) * w) * load(lanes, inverse, (i) * w)
                 u = u + load(lanes, z, (i * m + a) * w) * scaled
             for h in range(n):
                 u = u - load(lanes, z, (kt + a * n + h) * w) * load(lanes, r, (h * k + col) * w)
@@ -303,7 +306,7 @@ def absorb_dense(lanes, c, c0, turn, l0, m, n, k, gains, g0, inverse, i0, e, e0,
                 u = load(lanes, us, (a * k + col) * w)
                 value = value + u * load(lanes, us, (b * k + col) * w)
             for i in range(a, m):
-                scaled = load(lanes, z, (i * m + a) * w) * load(lanes, inverse, (i0 + i) * w)
+                scaled = load(lanes, z, (i * m + a) * w) * load(lanes, inverse, (i) * w)
                 value = value - scaled * load(lanes, z, (i * m + b) * w)
             for h in range(n):
                 own = load(lanes, z, (kt + a * n + h) * w)

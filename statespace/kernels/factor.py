@@ -5,15 +5,15 @@ by weighted Gram-Schmidt (Thornton 1976; Bierman 1977, section VI.4). No square 
 no covariance is subtracted. A pivot below the rounding of its row is set to zero: without that
 threshold singular A, Q or P end in 0 / 0.
 
-Lane memory: x (n, c) with c columns (the mean, then directions of an augmented start), U packed by
-columns, D (n). A NaN in y says that the entry was not observed.
+Lane memory: x (n, k) with k columns (the mean, then directions of an augmented start), U packed by
+columns, D (n). A NaN in y says that the entry was not observed. Everything is handed over as places
+in memory (`memory`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba.extending import overload
 
 from statespace.kernels.compiling import called, inner
@@ -24,16 +24,19 @@ from statespace.kernels.lanes import (
     positive,
     root,
     splat,
+    splat_at,
     store,
     unless_nan,
     widen,
 )
+from statespace.kernels.memory import number, rounding
 
 __all__ = [
     "SUMS",
     "absorb_rows",
     "copy",
     "emission",
+    "filled",
     "observe",
     "orthogonalise",
     "pk",
@@ -64,24 +67,30 @@ def pk(a, b):
 
 
 @inner
-def copy(lanes, source, s0, out, o0, entries):
-    """Some entries of lane memory, from s0 on, to o0 on; quicker than slices where they are few."""
-    w = width(lanes)
-    for i in range(entries):
-        store(lanes, out, (o0 + i) * w, load(lanes, source, (s0 + i) * w))
+def filled(lanes, place, value):
+    """A float64 in every lane, as a number of the kind that stands at a place."""
+    return splat(lanes, number(place, value))
 
 
 @inner
-def emission(lanes, c, tc, factor, tr, m, n, out, o0, r):
-    """C (m, n) into lane memory from entry o0 on; the variances of y, where it is independent."""
+def copy(lanes, source, out, entries):
+    """Some entries of lane memory."""
+    w = width(lanes)
+    for i in range(entries):
+        store(lanes, out, i * w, load(lanes, source, i * w))
+
+
+@inner
+def emission(lanes, c, factor, m, n, columns, out, r):
+    """C (m, n) into lane memory; the variances of y, whose root has so many columns."""
     w = width(lanes)
     for i in range(m):
-        value = factor.dtype.type(0)
-        for j in range(factor.shape[2]):
-            value += factor[tr, i, j] * factor[tr, i, j]
+        value = number(factor, 0.0)
+        for j in range(i * columns, (i + 1) * columns):
+            value += factor[j] * factor[j]
         store(lanes, r, i * w, splat(lanes, value))
-        for j in range(n):
-            store(lanes, out, (o0 + i * n + j) * w, splat(lanes, c[tc, i, j]))
+        for j in range(i * n, (i + 1) * n):
+            store(lanes, out, j * w, splat_at(lanes, c, j))
 
 
 @inner
@@ -96,8 +105,7 @@ def absorb_rows(lanes, m, k, e, inverse, rows, v):
         v: Scratch (k).
     """
     w = width(lanes)
-    number = e.dtype.type
-    zero, one = splat(lanes, number(0)), splat(lanes, number(1))
+    zero, one = filled(lanes, e, 0.0), filled(lanes, e, 1.0)
     for i in range(m):
         scale = root(load(lanes, inverse, i * w))
         for col in range(1, k):
@@ -117,26 +125,24 @@ def absorb_rows(lanes, m, k, e, inverse, rows, v):
 
 
 @called
-def whiten(lanes, factor, tr, m, n, y, c, c0, r, turn, l0, rows):
+def whiten(lanes, factor, columns, m, n, y, c, r, turn, rows):
     """Makes the observed entries independent: R_oo = L diag(r) L', y <- L^-1 y, C <- L^-1 C.
 
     Rows of a root of R are orthogonalised from the first on, so R itself is never formed and may
-    be singular; `turn` (m, m) from entry l0 on becomes L^-1. Unobserved entries are left out.
+    be singular; `turn` (m, m) becomes L^-1. Unobserved entries are left out.
     """
     w = width(lanes)
-    number = r.dtype.type
-    zero, one = splat(lanes, number(0)), splat(lanes, number(1))
-    rounding = splat(lanes, number((8 * np.finfo(r.dtype).eps) ** 2))
-    columns = factor.shape[2]
+    zero, one = filled(lanes, r, 0.0), filled(lanes, r, 1.0)
+    least = filled(lanes, r, (8 * rounding(r)) ** 2)
     for i in range(m):
         seen, size = load(lanes, y, i * w), zero
         for j in range(columns):
-            value = unless_nan(seen, splat(lanes, factor[tr, i, j]), zero)
+            value = unless_nan(seen, splat_at(lanes, factor, i * columns + j), zero)
             store(lanes, rows, (i * columns + j) * w, value)
             size = size + value * value
-        store(lanes, r, i * w, size * rounding)
+        store(lanes, r, i * w, size * least)
         for j in range(m):
-            store(lanes, turn, (l0 + i * m + j) * w, one if i == j else zero)
+            store(lanes, turn, (i * m + j) * w, one if i == j else zero)
     for i in range(m):
         size = zero
         for j in range(columns):
@@ -158,91 +164,103 @@ def whiten(lanes, factor, tr, m, n, y, c, c0, r, turn, l0, rows):
                 at, left = (a * columns + j) * w, load(lanes, rows, (i * columns + j) * w)
                 store(lanes, rows, at, load(lanes, rows, at) - dot * left)
             for j in range(n):
-                at, left = (c0 + a * n + j) * w, load(lanes, c, (c0 + i * n + j) * w)
+                at, left = (a * n + j) * w, load(lanes, c, (i * n + j) * w)
                 store(lanes, c, at, load(lanes, c, at) - dot * left)
             for j in range(i + 1):
-                at, left = (l0 + a * m + j) * w, load(lanes, turn, (l0 + i * m + j) * w)
+                at, left = (a * m + j) * w, load(lanes, turn, (i * m + j) * w)
                 store(lanes, turn, at, load(lanes, turn, at) - dot * left)
 
 
 @inner
-def observe(lanes, c, c0, r, m, n, k, y, x, u, d, f, v, gain, gains, g0, inverse, i0, e, e0, sums):
+def absorb_entry(lanes, i, n, seen, r, u, d, f, v, gain):
+    """U and D after entry i, with f = U' c and v = D f; leaves the gain, and gives its variance."""
+    w = width(lanes)
+    zero, one = filled(lanes, d, 0.0), filled(lanes, d, 1.0)
+    s = load(lanes, r, i * w)
+    over = positive(s, one / s, zero)
+    for j in range(n):
+        fj, vj, dj = load(lanes, f, j * w), load(lanes, v, j * w), load(lanes, d, j * w)
+        turn = unless_nan(seen, zero - fj * over, zero)
+        before = s
+        s = s + fj * vj
+        over = positive(s, one / s, zero)
+        store(lanes, d, j * w, unless_nan(seen, positive(s, dj * (before * over), dj), dj))
+        for a in range(j):
+            q, g = load(lanes, u, pk(j, a) * w), load(lanes, gain, a * w)
+            store(lanes, u, pk(j, a) * w, q + g * turn)
+            store(lanes, gain, a * w, g + q * vj)
+        store(lanes, gain, j * w, vj)
+    return s
+
+
+@inner
+def count_entry(lanes, seen, s, enough, sums):
+    """Adds an entry of variance s to the running sums of the likelihood; see `SUMS`."""
+    w = width(lanes)
+    zero, one = splat(lanes, 0.0), splat(lanes, 1.0)
+    seen64 = widen(seen)
+    product = load(lanes, sums, w) * unless_nan(seen64, widen(s), one)
+    product = positive(product, product, one)
+    store(lanes, sums, w, mantissa(product))
+    store(lanes, sums, 2 * w, load(lanes, sums, 2 * w) + exponent(product))
+    count = load(lanes, sums, 3 * w)
+    store(lanes, sums, 3 * w, count + unless_nan(seen64, one, zero))
+    missed = unless_nan(seen64, one - widen(enough), zero)
+    store(lanes, sums, 4 * w, load(lanes, sums, 4 * w) + missed)
+
+
+@inner
+def observe(lanes, c, r, m, n, k, y, x, u, d, f, v, gain, gains, inverse, e, sums):
     """Absorbs a row y (m): leaves gains (m, n) over s, 1 / s and residuals (m, k), 0 if unseen.
 
     Args:
         lanes: How many.
-        c, c0, r: C (m, n) from entry c0 on and the variances of y (m), independent of each other.
+        c, r: C (m, n) and the variances of y (m), independent of each other.
         m, n, k: Sizes; k columns of x.
         y: Lane memory (m), NaN where not observed.
         x, u, d: The belief, changed in place.
-        f, v, gain: Scratch (n).
-        gains, g0: Where gains go, from entry g0 on; `inverse`, i0 and e, e0 likewise.
+        f, v, gain: Scratch (n), (2 n), (n).
+        gains, inverse, e: Out.
         sums: Running sums of the likelihood, see `SUMS`.
     """
     w = width(lanes)
-    number = d.dtype.type
-    zero, one = splat(lanes, number(0)), splat(lanes, number(1))
-    wide_zero, wide_one = splat(lanes, 0.0), splat(lanes, 1.0)
-    rounding = splat(lanes, number((32 * n * np.finfo(d.dtype).eps) ** 2 * n))
-    for a in range(n):  # v holds the variances of the states while a row is absorbed
+    zero, one = filled(lanes, d, 0.0), filled(lanes, d, 1.0)
+    least = filled(lanes, d, (32 * n * rounding(d)) ** 2 * n)
+    for a in range(n):  # the second half of v holds the variances of the states before the row
         p = load(lanes, d, a * w)
         for j in range(a + 1, n):
             q = load(lanes, u, pk(j, a) * w)
             p = p + q * q * load(lanes, d, j * w)
         store(lanes, v, (n + a) * w, p)
-    squares = wide_zero
+    squares = splat(lanes, 0.0)
     for i in range(m):
         seen = load(lanes, y, i * w)
         bound = load(lanes, r, i * w)
         for j in range(n):
-            q = load(lanes, c, (c0 + i * n + j) * w)
+            q = load(lanes, c, (i * n + j) * w)
             bound = bound + q * q * load(lanes, v, (n + j) * w)
             for a in range(j):
-                q = q + load(lanes, u, pk(j, a) * w) * load(lanes, c, (c0 + i * n + a) * w)
+                q = q + load(lanes, u, pk(j, a) * w) * load(lanes, c, (i * n + a) * w)
             store(lanes, f, j * w, q)
             store(lanes, v, j * w, q * load(lanes, d, j * w))
-        s = load(lanes, r, i * w)
-        over = positive(s, one / s, zero)
-        for j in range(n):
-            fj, vj, dj = load(lanes, f, j * w), load(lanes, v, j * w), load(lanes, d, j * w)
-            turn = unless_nan(seen, zero - fj * over, zero)
-            before = s
-            s = s + fj * vj
-            over = positive(s, one / s, zero)
-            store(lanes, d, j * w, unless_nan(seen, positive(s, dj * (before * over), dj), dj))
-            for a in range(j):
-                q, g = load(lanes, u, pk(j, a) * w), load(lanes, gain, a * w)
-                store(lanes, u, pk(j, a) * w, q + g * turn)
-                store(lanes, gain, a * w, g + q * vj)
-            store(lanes, gain, j * w, vj)
-        enough = positive(s - rounding * bound, one, zero)
-        over = unless_nan(seen, over, zero)
-        store(lanes, inverse, (i0 + i) * w, over)
+        s = absorb_entry(lanes, i, n, seen, r, u, d, f, v, gain)
+        over = unless_nan(seen, positive(s, one / s, zero), zero)
+        store(lanes, inverse, i * w, over)
         for a in range(n):
-            store(lanes, gains, (g0 + i * n + a) * w, load(lanes, gain, a * w) * over)
+            store(lanes, gains, (i * n + a) * w, load(lanes, gain, a * w) * over)
         for col in range(k):
             residual = seen if col == 0 else zero
             for a in range(n):
-                residual = residual - load(lanes, c, (c0 + i * n + a) * w) * load(
-                    lanes, x, (a * k + col) * w
-                )
+                own = load(lanes, c, (i * n + a) * w)
+                residual = residual - own * load(lanes, x, (a * k + col) * w)
             residual = unless_nan(seen, residual, zero)
-            store(lanes, e, (e0 + i * k + col) * w, residual)
+            store(lanes, e, (i * k + col) * w, residual)
             if col == 0:
                 squares = squares + widen(residual * (residual * over))
             for a in range(n):
-                at = (a * k + col) * w
-                g = load(lanes, gains, (g0 + i * n + a) * w)
+                at, g = (a * k + col) * w, load(lanes, gains, (i * n + a) * w)
                 store(lanes, x, at, load(lanes, x, at) + g * residual)
-        seen64, s64 = widen(seen), widen(s)
-        product = load(lanes, sums, w) * unless_nan(seen64, s64, wide_one)
-        product = positive(product, product, wide_one)
-        store(lanes, sums, w, mantissa(product))
-        store(lanes, sums, 2 * w, load(lanes, sums, 2 * w) + exponent(product))
-        count = load(lanes, sums, 3 * w)
-        store(lanes, sums, 3 * w, count + unless_nan(seen64, wide_one, wide_zero))
-        missed = unless_nan(seen64, wide_one - widen(enough), wide_zero)
-        store(lanes, sums, 4 * w, load(lanes, sums, 4 * w) + missed)
+        count_entry(lanes, seen, s, positive(s - least * bound, one, zero), sums)
     store(lanes, sums, 0, load(lanes, sums, 0) + squares)
 
 
@@ -250,15 +268,14 @@ def observe(lanes, c, c0, r, m, n, k, y, x, u, d, f, v, gain, gains, g0, inverse
 def orthogonalise(lanes, rows, weights, n, columns, u, d, scratch):
     """U and D of rows diag(weights) rows', rows (n, columns), which are overwritten."""
     w = width(lanes)
-    number = d.dtype.type
-    zero, one = splat(lanes, number(0)), splat(lanes, number(1))
-    rounding = splat(lanes, number((8 * np.finfo(d.dtype).eps) ** 2))
+    zero, one = filled(lanes, d, 0.0), filled(lanes, d, 1.0)
+    least = filled(lanes, d, (8 * rounding(d)) ** 2)
     for a in range(n):
         size = zero
         for j in range(columns):
             q = load(lanes, rows, (a * columns + j) * w)
             size = size + q * q * load(lanes, weights, j * w)
-        store(lanes, d, a * w, size * rounding)
+        store(lanes, d, a * w, size * least)
     for back in range(n):
         i = n - 1 - back
         size = zero
@@ -285,37 +302,35 @@ def orthogonalise(lanes, rows, weights, n, columns, u, d, scratch):
 
 
 @inner
-def predict(lanes, a, ta, q, tq, n, k, x, u, d, rows, weights, scratch):
+def predict(lanes, a, q, n, k, r, x, u, d, rows, weights, moved):
     """Moves the belief by A (n, n) and a root of Q (n, r); the bias is not added here."""
     w = width(lanes)
-    number = d.dtype.type
-    zero, one = splat(lanes, number(0)), splat(lanes, number(1))
-    columns = n + q.shape[2]
+    one = filled(lanes, d, 1.0)
+    columns = n + r
     for i in range(n):
         for j in range(n):
-            value = splat(lanes, a[ta, i, j])
+            value = splat_at(lanes, a, i * n + j)
             for h in range(j):
-                value = value + splat(lanes, a[ta, i, h]) * load(lanes, u, pk(j, h) * w)
+                value = value + splat_at(lanes, a, i * n + h) * load(lanes, u, pk(j, h) * w)
             store(lanes, rows, (i * columns + j) * w, value)
-        for j in range(q.shape[2]):
-            store(lanes, rows, (i * columns + n + j) * w, splat(lanes, q[tq, i, j]))
+        for j in range(r):
+            store(lanes, rows, (i * columns + n + j) * w, splat_at(lanes, q, i * r + j))
         for col in range(k):
-            value = zero
+            value = filled(lanes, d, 0.0)
             for j in range(n):
-                value = value + splat(lanes, a[ta, i, j]) * load(lanes, x, (j * k + col) * w)
-            store(lanes, scratch, (i * k + col) * w, value)
-    for i in range(n * k):
-        store(lanes, x, i * w, load(lanes, scratch, i * w))
-    for j in range(n):
-        store(lanes, weights, j * w, load(lanes, d, j * w))
-    for j in range(q.shape[2]):
+                own = load(lanes, x, (j * k + col) * w)
+                value = value + splat_at(lanes, a, i * n + j) * own
+            store(lanes, moved, (i * k + col) * w, value)
+    copy(lanes, moved, x, n * k)
+    copy(lanes, d, weights, n)
+    for j in range(r):
         store(lanes, weights, (n + j) * w, one)
-    orthogonalise(lanes, rows, weights, n, columns, u, d, scratch)
+    orthogonalise(lanes, rows, weights, n, columns, u, d, moved)
 
 
 @inner
-def spread_out(lanes, n, u, d, p, p0):
-    """P = U D U' (n, n), from entry p0 of p on."""
+def spread_out(lanes, n, u, d, p):
+    """P = U D U' (n, n)."""
     w = width(lanes)
     for a in range(n):
         for b in range(a + 1):
@@ -325,5 +340,5 @@ def spread_out(lanes, n, u, d, p, p0):
             for j in range(a + 1, n):
                 left, right = load(lanes, u, pk(j, b) * w), load(lanes, u, pk(j, a) * w)
                 value = value + left * right * load(lanes, d, j * w)
-            store(lanes, p, (p0 + a * n + b) * w, value)
-            store(lanes, p, (p0 + b * n + a) * w, value)
+            store(lanes, p, (a * n + b) * w, value)
+            store(lanes, p, (b * n + a) * w, value)

@@ -1,9 +1,10 @@
 """A vector of lanes for compiled loops: W series side by side in one register.
 
 `Lanes(W)` is passed to a compiled function as its first argument and fixes W at compile time;
-`Lanes(1)` makes the same source a scalar loop. Arrays of lanes are flat, entry i of all lanes at
-`i * W`. Nothing relies on fast-math or on the optimiser's own vectorisation: fixed small inner
-loops are unrolled before they are vectorised, and run three times slower.
+`Lanes(1)` makes the same source a scalar loop. Memory of lanes, an array or a place in one, is
+flat: entry i of all lanes at `i * W`. Nothing relies on fast-math or on the optimiser's own
+vectorisation: fixed small inner loops are unrolled before they are vectorised, and run three times
+slower.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from numba.extending import (
 __all__ = [
     "Lanes",
     "exponent",
+    "gather",
     "load",
     "mantissa",
     "positive",
     "root",
     "splat",
+    "splat_at",
     "store",
     "unless_nan",
     "widen",
@@ -77,8 +80,15 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, ir.VectorType(base, fe_type.width))
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index: Any, to: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
+def _data(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    """The pointer behind a contiguous array; a pointer is one already."""
+    if isinstance(kind, types.CPointer):
+        return value
+    return context.make_array(kind)(context, builder, value).data
+
+
+def _pointer(context: Any, builder: Any, kind: Any, value: Any, index: Any, to: Any) -> Any:
+    data = _data(context, builder, kind, value)
     return builder.bitcast(builder.gep(data, [index]), to.as_pointer())
 
 
@@ -115,13 +125,48 @@ def splat(typing: Any, lanes: Any, number: Any) -> Any:
     vector = _VectorType(number, lanes.width)
 
     def code(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        undefined = ir.Constant(context.get_value_type(vector), ir.Undefined)
-        word = ir.IntType(32)
-        one = builder.insert_element(undefined, args[1], ir.Constant(word, 0))
-        first = ir.Constant(ir.VectorType(word, lanes.width), [0] * lanes.width)
-        return builder.shuffle_vector(one, undefined, first)
+        return _in_all(builder, args[1], context.get_value_type(vector), lanes.width)
 
     return vector(lanes, number), code
+
+
+def _in_all(builder: Any, number: Any, llvm: Any, width: int) -> Any:
+    undefined, word = ir.Constant(llvm, ir.Undefined), ir.IntType(32)
+    one = builder.insert_element(undefined, number, ir.Constant(word, 0))
+    first = ir.Constant(ir.VectorType(word, width), [0] * width)
+    return builder.shuffle_vector(one, undefined, first)
+
+
+@intrinsic
+def splat_at(typing: Any, lanes: Any, array: Any, index: Any) -> Any:
+    """One number of a contiguous array in every lane, by its place in memory; unchecked."""
+    vector = _VectorType(array.dtype, lanes.width)
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = _data(context, builder, signature.args[1], args[1])
+        number = builder.load(builder.gep(data, [args[2]]))
+        return _in_all(builder, number, context.get_value_type(vector), lanes.width)
+
+    return vector(lanes, array, types.intp), code
+
+
+@intrinsic
+def gather(typing: Any, lanes: Any, array: Any, index: Any, step: Any) -> Any:
+    """Numbers of a contiguous array at index, index + step, ...; unchecked."""
+    vector = _VectorType(array.dtype, lanes.width)
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = _data(context, builder, signature.args[1], args[1])
+        where = builder.gep(data, [args[2]])
+        value = ir.Constant(context.get_value_type(vector), ir.Undefined)
+        for lane in range(lanes.width):
+            value = builder.insert_element(
+                value, builder.load(where), ir.Constant(ir.IntType(32), lane)
+            )
+            where = builder.gep(where, [args[3]])
+        return value
+
+    return vector(lanes, array, types.intp, types.intp), code
 
 
 def _arithmetic(name: str, operation: Any) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from statespace.kernels.arrays import at, begin, row_of, scratch
 from statespace.kernels.backward import (
     absorb_back,
     absorb_dense,
@@ -22,35 +21,50 @@ from statespace.kernels.backward import (
     times_a,
     times_cov,
 )
-from statespace.kernels.compiling import called, kernel
-from statespace.kernels.factor import (
-    SUMS,
-    emission,
-    observe,
-    pk,
-    predict,
-    spread_out,
-    whiten,
-)
-from statespace.kernels.smooth import back_memory, flush, pair, write_start
+from statespace.kernels.compiling import called, inner, kernel
+from statespace.kernels.factor import SUMS, emission, observe, pk, spread_out, whiten
+from statespace.kernels.given import Sizes, begin, given_of, row_of
+from statespace.kernels.memory import ahead, apart, hold, room, set_of, span
+from statespace.kernels.scratch import LOG_2PI, Row, clear, move, row_at, scratch
+from statespace.kernels.shared_rows import gains_at, gains_of
+from statespace.kernels.smooth import back_memory
+from statespace.kernels.sums import end_slopes, row_slopes, slopes_of, write_start
+from statespace.kernels.tables import Data
 
 __all__ = ["settle", "settle_back"]
 
 
 @called
-def change(now, before, n, m, p):
-    """The largest relative change of a variance or a gain; `now` and `before` = (gains, 1 / s)."""
-    gains, inverse = now
-    gains_before, inverse_before = before
+def change(row, before, m, n, p):
+    """The largest relative change of a variance or a gain from one row to the next."""
     largest = 0.0
     for i in range(m):
-        if inverse[i] > 0:
-            largest = max(largest, abs(inverse_before[i] / inverse[i] - 1.0))
+        if row.inverse[i] > 0:
+            largest = max(largest, abs(before.inverse[i] / row.inverse[i] - 1.0))
             for a in range(n):
-                if p[a, a] > 0:
-                    size = abs(gains[i, a] - gains_before[i, a])
-                    largest = max(largest, size / np.sqrt(inverse[i] * p[a, a]))
+                if p[a * n + a] > 0:
+                    size = abs(row.gains[i * n + a] - before.gains[i * n + a])
+                    largest = max(largest, size / np.sqrt(row.inverse[i] * p[a * n + a]))
     return largest
+
+
+@called
+def tie(c, gains, m, n, ties):
+    """What the gain of each entry does to the residuals after it in its block of four."""
+    for i in range(m):
+        for h in range(3):
+            value, before = 0.0, i - i % 4 + h
+            if before < i:
+                for a in range(n):
+                    value += c[i * n + a] * gains[before * n + a]
+            ties[i * 3 + h] = value
+
+
+@called
+def steady(size, before, tolerance):
+    """Whether so little is still to come after a change, when the one before it was known."""
+    ratio = size / before if before > 0 else 0.0
+    return ratio < 1 and size <= tolerance * (1 - ratio)
 
 
 @kernel
@@ -62,68 +76,76 @@ def settle(lanes, model, t_max, m, tolerance, shared, rows, value, bad):
         model: See `Model`; float64.
         t_max, m: Rows, and features of y.
         tolerance: What may be missing of the limit; negative where parameters vary in time.
-        shared: Out, see `Shared`; of `gains`, `inverse` and `pf` only the first `rows` are filled.
+        shared: Out, see `Shared`; of `gains`, `inverse`, `ties` and `pf` only the first `rows` are
+            filled.
         rows: Out, (sets,): how many rows differ; all later ones are the last of them.
         value: Out, (sets,): the log-likelihood of a series less its squares.
         bad: Out, (sets,): how many entries had no variance, to rounding.
     """
-    n = model.x.shape[2]
-    s = scratch(lanes, model, m)
-    e, sums = np.empty(m, model.a.dtype), np.zeros(SUMS)
-    gains, inverse = np.empty(m * n, model.a.dtype), np.empty(m, model.a.dtype)
-    pf, turn = np.empty(n * n, model.a.dtype), np.empty(m * m, model.a.dtype)
+    n, dense, base = model.x.shape[2], model.dense, span(model.a, 0)
+    z = Sizes(1, t_max, m, n, 1, model.q.shape[3], model.r.shape[3])
+    none = Data(np.empty((1, 1, 0, 0)), np.empty((1, 0, 0, 0), np.uint8))
+    _, end = row_at(lanes, z, dense, scratch(lanes, z, dense, base).end)
+    memory = room(apart(base, end) + SUMS + n * n, model.a.dtype)
+    s = scratch(lanes, z, dense, span(memory, 0))
+    row, sums = row_at(lanes, z, dense, s.end)
+    pf = ahead(sums, SUMS)
     for p in range(rows.shape[0]):
-        a, q, c, r = at(model.a, p), at(model.q, p), at(model.c, p), at(model.r, p)
-        begin(lanes, at(model.x, p), at(model.s, p), 0, 1, n, 1, s)
-        own_c = np.empty(m * n, model.a.dtype)
+        g = given_of(model, none, p)
+        begin(lanes, z, g, 0, 1, s)
         logs, before, calm, missed = 0.0, np.inf, 0, 0.0
         rows[p] = t_max
+        own = gains_of(shared, rows, p)
         for t in range(t_max):
             if t > 0:
-                ta, tq = row_of(a.shape[0], t), row_of(q.shape[0], t)
-                predict(lanes, a, ta, q, tq, n, 1, s.x, s.u, s.d, s.rows, s.weights, s.move)
-            tc, tr = row_of(c.shape[0], t), row_of(r.shape[0], t)
-            spread_out(lanes, n, s.u, s.d, pf, 0)
-            s.y[:] = 0
-            if t == 0 or tc + tr > 0:
-                emission(lanes, c, tc, r, tr, m, n, own_c, 0, s.r)
-                if model.dense:
-                    whiten(lanes, r, tr, m, n, s.y, own_c, 0, s.r, turn, 0, s.noise)
-                row = row_of(shared.c.shape[1], t)
-                shared.c[p, row] = own_c.reshape((m, n))
-                if model.dense:
-                    shared.turn[p, row] = turn.reshape((m, m))
-            sums[:] = 0
-            sums[1] = 1
+                move(lanes, z, g, s, 0, 1, t)
+            spread_out(lanes, n, s.u, s.d, pf)
+            for i in range(m):
+                s.y[i] = 0.0
+            at = gains_at(z, own, t)
+            if t == 0 or g.c_rows + g.root_rows > 2:
+                factor = ahead(g.root, row_of(g.root_rows, t) * m * z.q)
+                c = ahead(g.c, row_of(g.c_rows, t) * m * n)
+                emission(lanes, c, factor, m, n, z.q, row.c, s.r)
+                if dense:
+                    whiten(lanes, factor, z.q, m, n, s.y, row.c, s.r, row.turn, s.noise)
+                    put(row.turn, m * m, at.turn)
+                put(row.c, m * n, at.c)
+            clear(lanes, sums)
             observe(
-                lanes, own_c, 0, s.r, m, n, 1, s.y, s.x, s.u, s.d, s.f, s.v, s.gain, gains, 0,
-                inverse, 0, e, 0, sums,
+                lanes, row.c, s.r, m, n, 1, s.y, s.x, s.u, s.d, s.f, s.v, s.gain, row.gains,
+                row.inverse, row.e, sums,
             )  # fmt: skip
             log_s = np.log(sums[1]) + sums[2] * np.log(2.0)
             logs += log_s
             missed += sums[4]
-            shared.gains[p, t] = gains.reshape((m, n))
-            shared.inverse[p, t] = inverse
+            put(row.gains, m * n, at.gains)
+            put(row.inverse, m, at.inverse)
+            tie(row.c, row.gains, m, n, at.ties)
             if t > 0 and tolerance > 0:
-                now = (shared.gains[p, t], shared.inverse[p, t])
-                last = (shared.gains[p, t - 1], shared.inverse[p, t - 1])
-                size = change(now, last, n, m, pf.reshape((n, n)))
-                ratio = size / before if before > 0 else 0.0
-                calm = calm + 1 if ratio < 1 and size <= tolerance * (1 - ratio) else 0
+                size = change(at, gains_at(z, own, t - 1), m, n, pf)
+                calm = calm + 1 if steady(size, before, tolerance) else 0
                 before = size
-            spread_out(lanes, n, s.u, s.d, pf, 0)
-            shared.pf[p, t] = pf.reshape((n, n))
+            spread_out(lanes, n, s.u, s.d, at.pf)
             if calm == 3:
                 rows[p] = t + 1
                 logs += (t_max - 1 - t) * log_s
                 break
-        value[p] = -0.5 * (logs + t_max * m * 1.8378770664093453)
+        value[p] = -0.5 * (logs + t_max * m * LOG_2PI)
         bad[p] = missed
+    hold(memory)
+
+
+@inner
+def put(source, entries, out):
+    """Numbers of one lane into an array."""
+    for i in range(entries):
+        out[i] = source[i]
 
 
 @called
 def difference(now, before, n):
-    """The largest change of a covariance (n, n), flat, against the roots of its diagonal."""
+    """The largest change of a covariance (n, n) against the roots of its diagonal."""
     largest = 0.0
     for a in range(n):
         for b in range(a + 1):
@@ -134,33 +156,54 @@ def difference(now, before, n):
     return largest
 
 
-@called
-def put_rows(back, n, t, repeat, covs, crosses, crossed):
+@inner
+def put_rows(z, back, t, repeat, covs, has_covs, crosses, crossed):
     """Rows t, t - 1, .. of the smoothed covariances, all alike."""
+    nn = z.n * z.n
     for row in range(t - repeat + 1, t + 1):
-        for a in range(n):
-            for b in range(n):
-                if covs.size > 0:
-                    covs[row, a, b] = back.cov[a * n + b]
-                if crossed and crosses.size > 0:
-                    crosses[row, a, b] = back.cross[a * n + b]
+        if has_covs:
+            put(back.cov, nn, ahead(covs, row * nn))
+        if crossed and t < z.t_max - 1:
+            put(back.cross, nn, ahead(crosses, row * nn))
 
 
-@called
-def flush_all(lanes, back, n, m, weight, score, p, t, moved):
-    """Adds the sums of row t, or of all rows, to the gradients."""
-    ga, gq = pair(score.a, p, 0), pair(score.q, p, 0)
-    gc, gr = pair(score.c, p, 0), pair(score.r, p, 0)
-    if moved:
-        flush(lanes, back.da, n * n, weight, 1, ga, row_of(ga.shape[0], t + 1))
-        flush(lanes, back.dq, pk(n, 0), weight, 1, gq, row_of(gq.shape[0], t + 1))
-    flush(lanes, back.dc, m * n, weight, 1, gc, row_of(gc.shape[0], t))
-    flush(lanes, back.dr, pk(m, 0), weight, 1, gr, row_of(gr.shape[0], t))
+@inner
+def repeat_slopes(lanes, z, back, before, repeat):
+    """Counts what the last row added to the sums so many times."""
+    for i in range(apart(back.da, back.db)):
+        back.da[i] = before[i] + repeat * (back.da[i] - before[i])
+
+
+@inner
+def add_covs(z, cov, times, t, back):
+    """Adds a smoothed covariance of rows up to t, so many times, to EM's sums."""
+    moves = times - 1 if t == z.t_max - 1 else times
+    for i in range(z.n):
+        for j in range(i + 1):
+            back.read[pk(i, j)] += times * cov[i * z.n + j]
+            back.move[pk(i, j)] += moves * cov[i * z.n + j]
+
+
+@inner
+def over_step(lanes, z, g, own, t, back, learn, crossed, noise, noise_rows):
+    """Takes N back over the step into row t + 1, and leaves the lag-one covariance."""
+    n, pf = z.n, gains_at(z, own, t).pf
+    a = ahead(g.a, row_of(g.a_rows, t + 1) * n * n)
+    times_a(lanes, a, n, back.big, back.by_a)
+    times_cov(lanes, n, back.by_a, pf, back.product)
+    if learn:
+        gather_move(lanes, n, 1, back)
+    less_columns(lanes, n, 1, back.r, back.x, back.product)
+    move_back(lanes, a, n, back.by_a, back.big)
+    place_cov(lanes, n, 1, pf, back)
+    if crossed:
+        q = ahead(noise, row_of(noise_rows, t + 1) * n * n)
+        place_cross(lanes, a, q, n, back.cov, back.product, back.cross)
 
 
 @kernel
-def settle_back(lanes, model, t_max, m, tolerance, shared, rows, smooth, score):
-    """Smoothed covariances, and the part of the score that does not hang on the data.
+def settle_back(lanes, model, t_max, m, tolerance, shared, rows, smooth, score, second):
+    """Smoothed covariances, and what of the score and of EM's sums does not hang on the data.
 
     Args:
         lanes: One.
@@ -168,71 +211,63 @@ def settle_back(lanes, model, t_max, m, tolerance, shared, rows, smooth, score):
         shared, rows: What `settle` left.
         smooth: `cov` (sets, 1, T, n, n) and `cross`, out; see `Smooth`.
         score: Out, with one series, whose weight is the sum over all; see `Score`.
+        second: Out, of one series, without its means; see `Second`.
     """
-    n = model.x.shape[2]
-    back = back_memory(lanes, model, m)
-    e, weight, before = np.zeros(m), np.zeros(1), np.empty(n * n)
-    learn, crossed = score.weight.size > 0, smooth.cross.size > 0
-    none = np.empty((0, 0, 0))
+    n, dense, base = model.x.shape[2], model.dense, span(model.a, 0)
+    z = Sizes(1, t_max, m, n, 1, model.q.shape[3], model.r.shape[3])
+    none = Data(np.empty((1, 1, 0, 0)), np.empty((1, 0, 0, 0), np.uint8))
+    dry = back_memory(lanes, z, dense, base)
+    sums = apart(dry.da, dry.db)
+    memory = room(apart(base, dry.end) + n * n + m + sums + 1, model.a.dtype)
+    back = back_memory(lanes, z, dense, span(memory, 0))
+    before = ahead(back.end, n * n)
+    e, weight = ahead(before, sums), ahead(before, sums + m)
+    learn, gathers = score.weight.size > 0, second.read.size > 0
+    has_covs, crossed = smooth.cov.size > 0, smooth.cross.size > 0
     for p in range(rows.shape[0]):
-        a, noise = at(model.a, p), at(smooth.noise, p)
-        gains, inverse = shared.gains[p].reshape(-1), shared.inverse[p].reshape(-1)
-        pfs, cs, turns = (
-            shared.pf[p].reshape(-1),
-            shared.c[p].reshape(-1),
-            at(shared.turn, p).reshape(-1),
+        g, own, slopes = given_of(model, none, p), gains_of(shared, rows, p), slopes_of(score, p, 0)
+        covs, crosses, noise = (
+            set_of(smooth.cov, p),
+            set_of(smooth.cross, p),
+            set_of(smooth.noise, p),
         )
-        covs = smooth.cov[p, 0] if smooth.cov.size > 0 else none
-        crosses = smooth.cross[p, 0] if smooth.cross.size > 0 else none
-        back.r[:] = 0
-        back.x[:] = 0
-        back.big[:] = 0
+        for i in range(apart(back.r, weight)):
+            back.r[i] = 0.0
         weight[0] = score.weight[p, 0] if learn else 0.0
-        size, calm, t, last = np.inf, 0, t_max - 1, rows[p] - 1
+        size, calm, t = np.inf, 0, t_max - 1
         while t >= 0:
-            row = min(t, last)
-            repeat = t - last if calm == 3 and t > last else 1  # rows alike, this one included
-            if repeat > 1 and learn:
-                flush_all(lanes, back, n, m, weight, score, p, t, True)
-            if t < t_max - 1:
-                ta = row_of(a.shape[0], t + 1)
-                times_a(lanes, a, ta, n, back.big, back.by_a)
-                times_cov(lanes, n, back.by_a, pfs, row * n * n, back.product)
-                if learn:
-                    gather_move(lanes, n, 1, back)
-                less_columns(lanes, n, 1, back.r, back.x, back.product)
-                move_back(lanes, a, ta, n, back.by_a, back.big)
-            place_cov(lanes, n, 1, pfs, row * n * n, back)
-            if t < t_max - 1 and crossed:
-                tq = row_of(noise.shape[0], t + 1)
-                place_cross(lanes, a, ta, noise, tq, n, back.cov, back.product, back.cross)
-            put_rows(back, n, t, repeat, covs, crosses, t < t_max - 1)
-            back.p[:] = pfs[row * n * n : (row + 1) * n * n]
-            c0 = row_of(shared.c.shape[1], t) * m * n
-            if learn and model.dense:
-                l0 = row_of(shared.turn.shape[1], t) * m * m
-                absorb_dense(
-                    lanes, cs, c0, turns, l0, m, n, 1, gains, row * m * n, inverse, row * m, e, 0,
-                    back,
+            repeat = t - own.last if calm == 3 and t > own.last else 1  # rows alike, with this one
+            put(back.da, sums, before)
+            row = gains_at(z, own, t)
+            if t + 1 < t_max:
+                over_step(
+                    lanes, z, g, own, t, back, learn, crossed, noise, smooth.noise.shape[1]
                 )  # fmt: skip
-            absorb_back(
-                lanes, cs, c0, m, n, 1, gains, row * m * n, inverse, row * m, e, 0, back, True,
-                learn and not model.dense,
-            )  # fmt: skip
-            if learn and (repeat > 1 or tolerance < 0):
-                weight[0] *= repeat
-                flush_all(lanes, back, n, m, weight, score, p, t, t < t_max - 1)
-                weight[0] /= repeat
+            else:
+                place_cov(lanes, n, 1, row.pf, back)
+            put_rows(z, back, t, repeat, covs, has_covs, crosses, crossed)
+            if gathers:
+                add_covs(z, back.cov, repeat, t, back)
+            put(row.pf, n * n, back.p)
+            left = Row(row.c, row.turn, row.gains, row.inverse, e)
+            if learn and dense:
+                absorb_dense(lanes, left, m, n, 1, back)
+            absorb_back(lanes, left, m, n, 1, back, True, learn and not dense)
+            if repeat > 1:
+                repeat_slopes(lanes, z, back, before, repeat)
+            if learn:
+                row_slopes(lanes, z, slopes, back, weight, 1, t, t + 1 < t_max)
             if tolerance > 0:
-                now = difference(back.big, before, n) if t < t_max - 1 else np.inf
-                ratio = now / size if size > 0 else 0.0
-                calm = calm + 1 if ratio < 1 and now <= tolerance * (1 - ratio) else 0
+                now = difference(back.big, back.end, n) if t + 1 < t_max else np.inf
+                calm = calm + 1 if steady(now, size, tolerance) else 0
                 size = now
-                before[:] = back.big
+                put(back.big, n * n, back.end)
             t -= repeat
+        if gathers:
+            put(back.cov, n * n, set_of(second.cov, p))
+            put(back.read, pk(n, 0), set_of(second.read, p))
+            put(back.move, pk(n, 0), set_of(second.move, p))
         if learn:
-            flush_all(lanes, back, n, m, weight, score, p, 0, False)
-            flush_all(lanes, back, n, m, weight, score, p, 0, t_max > 1)
-            write_start(
-                lanes, n, 1, back.r, back.big, weight, 0, 1, score.mean[p], score.cov[p]
-            )  # fmt: skip
+            end_slopes(lanes, z, slopes, back, weight, 1)
+            write_start(lanes, n, 1, back.r, back.big, True, weight, 0, 1, slopes)
+    hold(memory)

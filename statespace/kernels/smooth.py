@@ -1,4 +1,4 @@
-"""Smoothing, and the gradient of the log-likelihood, of series each with its own covariance.
+"""Smoothing, the gradient of the log-likelihood and EM's sums, of series each with a covariance.
 
 The forward pass is made twice: once leaving the belief at the first row of every segment, then
 again segment by segment from the last to the first, each of which is turned back from at once. So
@@ -11,16 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from statespace.kernels.arrays import (
-    add_bias,
-    at,
-    begin,
-    clear,
-    finish,
-    read_row,
-    row_of,
-    scratch,
-)
 from statespace.kernels.backward import (
     absorb_back,
     absorb_dense,
@@ -34,25 +24,29 @@ from statespace.kernels.backward import (
     times_cov,
 )
 from statespace.kernels.compiling import called, inner, kernel
-from statespace.kernels.factor import (
-    SUMS,
-    copy,
-    emission,
-    observe,
-    pk,
-    predict,
-    spread_out,
-    whiten,
-    width,
+from statespace.kernels.factor import SUMS, copy, emission, pk, spread_out, width
+from statespace.kernels.given import begin, given_of, row_of, sizes_of
+from statespace.kernels.memory import ahead, apart, hold, room, set_of, span
+from statespace.kernels.scratch import Row, clear, finish, look, move, scratch
+from statespace.kernels.sums import (
+    add_column,
+    add_second,
+    block_of,
+    end_slopes,
+    flush,
+    row_slopes,
+    slopes_of,
+    to_row,
+    write_start,
 )
 
-__all__ = ["smooth_each"]
+__all__ = ["back_memory", "smooth_each"]
 
 SEGMENT = 32  # rows that are held at once, where not all of them are
 _HELD = 1 << 19  # numbers up to which all rows are held, and none is run twice
 
 
-class _Segment(NamedTuple):
+class _Held(NamedTuple):
     """Lane memory of the rows of one segment, and the beliefs before each segment.
 
     C, and L^-1 in `turn`, are kept row by row only where R is dense.
@@ -66,10 +60,11 @@ class _Segment(NamedTuple):
     c: Any
     turn: Any
     marks: Any
+    end: Any
 
 
 class _Back(NamedTuple):
-    """Lane memory of the backward recursion; see `backward` for shapes."""
+    """Lane memory of the backward recursion; see `backward` for shapes. Sums stand together."""
 
     r: Any
     big: Any
@@ -82,145 +77,274 @@ class _Back(NamedTuple):
     u: Any
     cov: Any
     cross: Any
+    z: Any
+    on: Any
     da: Any
     dq: Any
     dc: Any
     dr: Any
-    z: Any
+    db: Any
+    dd: Any
+    read: Any
+    move: Any
+    end: Any
+
+
+class _Wants(NamedTuple):
+    """What is wanted of a way back."""
+
+    learn: Any
+    spread: Any
+    crossed: Any
+    gathers: Any
+    dense: Any
+
+
+class _Out(NamedTuple):
+    """Where the moments of a set go, and Q for the lag-one covariances; see `Smooth`, `Second`."""
+
+    mean: Any
+    means: Any  # whether they are wanted
+    cov: Any
+    covs: Any
+    cross: Any
+    noise: Any
+    noise_rows: Any
+    lengths: Any
+    has_lengths: Any
+    first_mean: Any
+    first_cov: Any
 
 
 @called
-def segment_of(lanes, t_max, entries):
-    """How many rows of so many vectors are held at once."""
-    return t_max if t_max * entries * width(lanes) <= _HELD else SEGMENT
-
-
-@called
-def segment_memory(lanes, model, t_max, m, held):
+def held_memory(lanes, z, dense, held, start):
     """Memory for segments of so many rows."""
-    w, number = width(lanes), model.a.dtype
-    n, k = model.x.shape[2], model.x.shape[3]
-    rows, marks = held * w, (t_max + held - 1) // held * w
-    return _Segment(
-        np.empty(rows * m * n, number),
-        np.empty(rows * m, number),
-        np.empty(rows * m * k, number),
-        np.empty(rows * n * n, number),
-        np.empty(rows * n * k, number),
-        np.empty((rows if model.dense else w) * m * n, number),
-        np.empty((rows if model.dense else 0) * m * m, number),
-        np.empty(marks * (n * k + pk(n, 0) + n), number),
-    )
+    w, n, k, m = width(lanes), z.n, z.k, z.m
+    rows, segments = held * w, (z.t_max + held - 1) // held
+    inverse = ahead(start, rows * m * n)
+    e = ahead(inverse, rows * m)
+    pf = ahead(e, rows * m * k)
+    xf = ahead(pf, rows * n * n)
+    c = ahead(xf, rows * n * k)
+    turn = ahead(c, (rows if dense else w) * m * n)
+    marks = ahead(turn, (rows if dense else 0) * m * m)
+    end = ahead(marks, segments * w * (n * k + pk(n, 0) + n))
+    return _Held(start, inverse, e, pf, xf, c, turn, marks, end)
 
 
 @called
-def back_memory(lanes, model, m):
-    """Memory of the recursion; sums begin at zero."""
-    w, number = width(lanes), model.a.dtype
-    n, k = model.x.shape[2], model.x.shape[3]
+def back_memory(lanes, z, dense, start):
+    """Memory of the recursion."""
+    w, n, k, m = width(lanes), z.n, z.k, z.m
     nk, nn = n * k * w, n * n * w
+    big = ahead(start, nk)
+    moved = ahead(big, nn)
+    x = ahead(moved, nk)
+    product = ahead(x, nk)
+    by_a = ahead(product, nn)
+    p = ahead(by_a, nn)
+    own = ahead(p, nn)
+    u = ahead(own, n * w)
+    cov = ahead(u, m * k * w)
+    cross = ahead(cov, nn)
+    zs = ahead(cross, nn)
+    on = ahead(zs, (m * m + 2 * m * n) * w if dense else 0)
+    da = ahead(on, w)
+    dq = ahead(da, nn)
+    dc = ahead(dq, pk(n, 0) * w)
+    dr = ahead(dc, m * n * w)
+    db = ahead(dr, pk(m, 0) * w)
+    dd = ahead(db, n * w)
+    read = ahead(dd, m * w)
+    moves = ahead(read, pk(n + 1, 0) * w)
+    end = ahead(moves, pk(n + 1, 0) * w)
     return _Back(
-        np.empty(nk, number), np.empty(nn, number), np.empty(nk, number), np.empty(nk, number),
-        np.empty(nn, number), np.empty(nn, number), np.empty(nn, number),
-        np.empty(n * w, number), np.empty(m * k * w, number), np.empty(nn, number),
-        np.empty(nn, number), np.zeros(nn, number), np.zeros(pk(n, 0) * w, number),
-        np.zeros(m * n * w, number), np.zeros(pk(m, 0) * w, number),
-        np.empty((m * m + 2 * m * n) * w if model.dense else 0, number),
+        start, big, moved, x, product, by_a, p, own, u, cov, cross, zs, on, da, dq, dc, dr, db, dd,
+        read, moves, end,
     )  # fmt: skip
 
 
 @called
-def pair(array, i, j):
-    """Along two axes that may have length 1."""
-    return array[i if array.shape[0] > 1 else 0, j if array.shape[1] > 1 else 0]
+def out_of(smooth, second, p):
+    """Of set p."""
+    return _Out(
+        set_of(smooth.mean, p), smooth.mean.size > 0, set_of(smooth.cov, p), smooth.cov.size > 0,
+        set_of(smooth.cross, p), set_of(smooth.noise, p), smooth.noise.shape[1],
+        set_of(second.lengths, p), second.lengths.size > 0, set_of(second.mean, p),
+        set_of(second.cov, p),
+    )  # fmt: skip
 
 
 @inner
-def leave(s, marks, size, g):
-    """Keeps the belief before segment g."""
-    start, nx, nu = g * size, s.x.size, s.u.size
-    marks[start : start + nx] = s.x
-    marks[start + nx : start + nx + nu] = s.u
-    marks[start + nx + nu : start + size] = s.d
+def slot_of(lanes, z, dense, h, slot):
+    """What a row of a segment left."""
+    w, m, n = width(lanes), z.m, z.n
+    own = slot if dense else 0
+    return Row(
+        ahead(h.c, own * m * n * w), ahead(h.turn, own * m * m * w),
+        ahead(h.gains, slot * m * n * w), ahead(h.inverse, slot * m * w),
+        ahead(h.e, slot * m * z.k * w),
+    )  # fmt: skip
 
 
 @inner
-def take_up(s, marks, size, g):
-    """The belief before segment g."""
-    start, nx, nu = g * size, s.x.size, s.u.size
-    s.x[:] = marks[start : start + nx]
-    s.u[:] = marks[start + nx : start + nx + nu]
-    s.d[:] = marks[start + nx + nu : start + size]
-
-
-@called
-def flush(lanes, sums, entries, weight, count, out, t):
-    """out[t] (entries) += the sums over lanes, weighted lane by lane; the sums become zero."""
-    w = width(lanes)
-    for i in range(entries):
-        total = 0.0
-        for lane in range(count):
-            if weight[lane] != 0.0:
-                total += weight[lane] * sums[i * w + lane]
-        out[t, i] += total
-        for lane in range(w):
-            sums[i * w + lane] = 0
+def ahead_rows(lanes, z, g, s, dense, first, count, start, stop, h, sums):
+    """The forward pass over the rows of a segment."""
+    w, n, k = width(lanes), z.n, z.k
+    for t in range(start, stop):
+        slot = t - start
+        if t > 0:
+            move(lanes, z, g, s, first, count, t)
+        row = slot_of(lanes, z, dense, h, slot)
+        look(lanes, z, g, s, dense, first, count, t, t == 0, row, sums)
+        copy(lanes, s.x, ahead(h.xf, slot * n * k * w), n * k)
+        spread_out(lanes, n, s.u, s.d, ahead(h.pf, slot * n * n * w))
 
 
 @inner
-def write_moments(lanes, n, k, first, count, t, x, v, mean, cov):
+def write_moments(lanes, z, first, count, t, back, out, mean, cov):
     """Smoothed moments of row t into the arrays of a set."""
-    w = width(lanes)
+    w, n, k = width(lanes), z.n, z.k
     for lane in range(count):
-        if mean.size > 0:
+        place = (first + lane) * z.t_max + t
+        if mean:
             for i in range(n):
-                mean[first + lane, t, i] = x[i * k * w + lane]
-        if cov.size > 0:
-            for i in range(n):
-                for j in range(n):
-                    cov[first + lane, t, i, j] = v[(i * n + j) * w + lane]
+                out.mean[place * n + i] = back.x[i * k * w + lane]
+        if cov:
+            for i in range(n * n):
+                out.cov[place * n * n + i] = back.cov[i * w + lane]
 
 
 @inner
-def write_cross(lanes, n, first, count, t, source, cross):
+def write_cross(lanes, z, first, count, t, source, cross):
     """Cov(z_{t+1}, z_t) into the array of a set."""
-    w = width(lanes)
+    w, nn = width(lanes), z.n * z.n
     for lane in range(count):
-        for i in range(n):
-            for j in range(n):
-                cross[first + lane, t, i, j] = source[(i * n + j) * w + lane]
+        place = ((first + lane) * (z.t_max - 1) + t) * nn
+        for i in range(nn):
+            cross[place + i] = source[i * w + lane]
 
 
 @inner
-def to_rows(lanes, entries, k, source, weight, first, count, t, out):
-    """Adds column 0 of source (entries, k), weighted, to row t (or to the sum) of each series."""
-    w = width(lanes)
-    row = row_of(out.shape[1], t)
+def seconds(lanes, z, g, first, count, t, back, out):
+    """Row t into the sums over rows with data and over rows which another one follows."""
+    w, n, k, m = width(lanes), z.n, z.k, z.m
+    for lane in range(w):
+        back.on[lane] = 1.0
+    if not g.all_seen:
+        for lane in range(count):
+            place, some = ((first + lane) * z.t_max + t) * m, 0.0
+            for i in range(m):
+                if g.seen[place + i] != 0:
+                    some = 1.0
+            back.on[lane] = some
+    add_second(lanes, n, k, back.on, back.x, back.cov, back.read)
     for lane in range(count):
-        if weight[lane] != 0.0:
-            for i in range(entries):
-                out[first + lane, row, i] += weight[lane] * source[i * k * w + lane]
+        length = out.lengths[first + lane] if out.has_lengths else z.t_max
+        back.on[lane] = 1.0 if t + 1 < length else 0.0
+    add_second(lanes, n, k, back.on, back.x, back.cov, back.move)
+    if t == 0:
+        for lane in range(count):
+            place = first + lane
+            for i in range(n):
+                out.first_mean[place * n + i] = back.x[i * k * w + lane]
+            for i in range(n * n):
+                out.first_cov[place * n * n + i] = back.cov[i * w + lane]
+
+
+@inner
+def before_row(lanes, z, g, first, count, t, pf, back, wants, weight, slopes):
+    """Takes r and N from row t + 1 back over the step into it."""
+    n, k = z.n, z.k
+    a = ahead(g.a, row_of(g.a_rows, t + 1) * n * n)
+    if wants.learn or wants.spread:
+        times_a(lanes, a, n, back.big, back.by_a)
+    if wants.learn or wants.crossed:
+        times_cov(lanes, n, back.by_a, pf, back.product)
+    if wants.learn:
+        gather_move(lanes, n, k, back)
+        if slopes.b_rows > 1:
+            to_row(lanes, n, k, back.r, weight, first, count, slopes.b_rows, t + 1, slopes.b)
+        else:
+            add_column(lanes, n, k, back.r, back.db)
+    if wants.crossed:
+        less_columns(lanes, n, k, back.r, back.x, back.product)
+    copy(lanes, back.moved, back.r, n * k)
+    if wants.learn or wants.spread:
+        move_back(lanes, a, n, back.by_a, back.big)
+
+
+@inner
+def back_rows(lanes, z, g, s, first, count, start, stop, h, back, wants, weight, slopes, out):
+    """The way back over the rows of a segment."""
+    w, n, k, m, dense = width(lanes), z.n, z.k, z.m, wants.dense
+    for t in range(stop - 1, start - 1, -1):
+        slot, follows = t - start, t + 1 < z.t_max
+        row, pf = slot_of(lanes, z, dense, h, slot), ahead(h.pf, slot * n * n * w)
+        step = row_of(g.a_rows, t + 1) * n * n if follows else 0
+        state_back(
+            lanes, z, ahead(g.a, step), follows, ahead(h.xf, slot * n * k * w), pf, back
+        )  # fmt: skip
+        if follows:
+            before_row(lanes, z, g, first, count, t, pf, back, wants, weight, slopes)
+        if wants.spread:
+            place_cov(lanes, n, k, pf, back)
+            if follows and wants.crossed:
+                noise = ahead(out.noise, row_of(out.noise_rows, t + 1) * n * n)
+                a = ahead(g.a, step)
+                place_cross(lanes, a, noise, n, back.cov, back.product, back.cross)
+                write_cross(lanes, z, first, count, t, back.cross, out.cross)
+        if wants.gathers:
+            seconds(lanes, z, g, first, count, t, back, out)
+        if out.means or out.covs:
+            write_moments(lanes, z, first, count, t, back, out, out.means, out.covs)
+        if wants.learn:
+            copy(lanes, pf, back.p, n * n)
+        if not dense and g.c_rows > 1:
+            c = ahead(g.c, row_of(g.c_rows, t) * m * n)
+            emission(lanes, c, g.root, m, n, z.q, row.c, s.r)
+        if wants.learn and dense:
+            absorb_dense(lanes, row, m, n, k, back)
+            give_d(lanes, z, first, count, t, back, weight, slopes)
+        big = wants.learn or wants.spread
+        absorb_back(lanes, row, m, n, k, back, big, wants.learn and not dense)
+        if wants.learn:
+            if not dense:
+                give_d(lanes, z, first, count, t, back, weight, slopes)
+            row_slopes(lanes, z, slopes, back, weight, count, t, follows)
+
+
+@inner
+def give_d(lanes, z, first, count, t, back, weight, slopes):
+    """The gradient in d of row t, which is u."""
+    if slopes.d_rows > 1:
+        to_row(lanes, z.m, z.k, back.u, weight, first, count, slopes.d_rows, t, slopes.d)
+    else:
+        add_column(lanes, z.m, z.k, back.u, back.dd)
 
 
 @called
-def write_start(lanes, n, k, r, big, weight, first, count, mean, cov):
-    """The gradient of the first moments: r and (r r' - N) / 2 at the first row."""
-    w = width(lanes)
-    for lane in range(count):
-        if weight[lane] == 0.0:
-            continue
-        for i in range(n):
-            mean[first + lane, i] = weight[lane] * r[i * k * w + lane]
-            for j in range(n):
-                value = -big[(i * n + j) * w + lane]
-                for col in range(k):
-                    value += r[(i * k + col) * w + lane] * r[(j * k + col) * w + lane]
-                cov[first + lane, i, j] = 0.5 * weight[lane] * value
+def end_task(lanes, z, first, count, back, wants, weight, slopes, second, p, block):
+    """What was summed over rows, into the arrays of a task."""
+    n, k, w = z.n, z.k, width(lanes)
+    if wants.learn:
+        end_slopes(lanes, z, slopes, back, weight, count)
+        if slopes.b_rows == 1:
+            to_row(lanes, n, 1, back.db, weight, first, count, 1, 0, slopes.b)
+        if slopes.d_rows == 1:
+            to_row(lanes, z.m, 1, back.dd, weight, first, count, 1, 0, slopes.d)
+        write_start(lanes, n, k, back.r, back.big, True, weight, first, count, slopes)
+    if wants.gathers:
+        for lane in range(w):
+            back.on[lane] = 1.0
+        size = pk(n + 1, 0)
+        flush(lanes, back.read, size, back.on, count, block_of(second.read, p, block))
+        flush(lanes, back.move, size, back.on, count, block_of(second.move, p, block))
 
 
 @kernel
-def smooth_each(lanes, model, data, low, high, value, bad, smooth, score):
-    """Smoothed moments and the score of tasks low .. high, a task being W series of one set.
+def smooth_each(lanes, model, data, low, high, value, bad, smooth, score, second):
+    """Smoothed moments, the score and EM's sums of tasks low .. high, W series of a set each.
 
     Args:
         lanes: How many.
@@ -228,128 +352,55 @@ def smooth_each(lanes, model, data, low, high, value, bad, smooth, score):
             posterior mean of the augmented start, and the others are the root of its posterior.
         low, high: Tasks.
         value, bad: Out, as in `filter_each`; `value` means nothing with more columns than one.
-        smooth, score: Out, see `Smooth`, `Score`.
+        smooth, score, second: Out, see `Smooth`, `Score`, `Second`.
     """
-    w = width(lanes)
-    series, t_max, m = data.y.shape[1], data.y.shape[2], data.y.shape[3]
-    n, k = model.x.shape[2], model.x.shape[3]
-    s, back = scratch(lanes, model, m), back_memory(lanes, model, m)
-    held = segment_of(lanes, t_max, m * n + m + m * k + n * n + n * k)
-    kept = segment_memory(lanes, model, t_max, m, held)
-    mark = (n * k + pk(n, 0) + n) * w
-    sums, idle = np.empty(SUMS * w), np.ones(SUMS * w)
-    weight = np.zeros(w)
-    learn, spread, crossed = score.weight.size > 0, smooth.cov.size > 0, smooth.cross.size > 0
-    blocks = (series + w - 1) // w
-    segments = (t_max + held - 1) // held
+    w, z, dense = width(lanes), sizes_of(model, data), model.dense
+    n, k, m = z.n, z.k, z.m
+    wants = _Wants(
+        score.weight.size > 0, smooth.cov.size > 0 or second.read.size > 0, smooth.cross.size > 0,
+        second.read.size > 0, dense,
+    )  # fmt: skip
+    numbers = z.t_max * (m * n + m + m * k + n * n + n * k) * w
+    held = z.t_max if numbers <= _HELD else SEGMENT
+    base = span(model.a, 0)
+    dry = held_memory(lanes, z, dense, held, scratch(lanes, z, dense, base).end)
+    entries = apart(base, back_memory(lanes, z, dense, dry.end).end)
+    memory, counts = room(entries, model.a.dtype), room((2 * SUMS + 1) * w, np.float64)
+    s = scratch(lanes, z, dense, span(memory, 0))
+    h = held_memory(lanes, z, dense, held, s.end)
+    back = back_memory(lanes, z, dense, h.end)
+    sums, idle, weight = span(counts, 0), span(counts, SUMS * w), span(counts, 2 * SUMS * w)
+    belief, blocks = n * k + pk(n, 0) + n, (z.series + w - 1) // w
+    segments = (z.t_max + held - 1) // held
     for task in range(low, high):
         p, block = task // blocks, task % blocks
         first = block * w
-        count = min(w, series - first)
-        a, q, c, rv = at(model.a, p), at(model.q, p), at(model.c, p), at(model.r, p)
-        bias, shift, values, seen = at(model.b, p), at(model.d, p), at(data.y, p), at(data.seen, p)
-        noise, mean, cov = at(smooth.noise, p), at(smooth.mean, p), at(smooth.cov, p)
-        cross = at(smooth.cross, p)
-        begin(lanes, at(model.x, p), at(model.s, p), first, count, n, k, s)
+        count, g = min(w, z.series - first), given_of(model, data, p)
+        slopes, out = slopes_of(score, p, block), out_of(smooth, second, p)
+        begin(lanes, z, g, first, count, s)
         clear(lanes, sums)
-        ga, gq = pair(score.a, p, block), pair(score.q, p, block)
-        gc, gr = pair(score.c, p, block), pair(score.r, p, block)
-        db, dd = at(score.b, p), at(score.d, p)
-        back.r[:] = 0
-        back.big[:] = 0
-        if learn:
-            for lane in range(count):
-                weight[lane] = score.weight[p, first + lane]
+        clear(lanes, idle)
+        for i in range(w):
+            weight[i] = score.weight[p, first + i] if wants.learn and i < count else 0.0
+        for i in range(apart(back.da, back.end)):
+            back.da[i] = 0.0
+        for i in range(apart(back.r, back.moved)):
+            back.r[i] = 0.0
         for turn in range(2 * segments - 1):
-            ahead = turn < segments - 1
-            g = turn if ahead else 2 * segments - 2 - turn
-            start, end = g * held, min(t_max, (g + 1) * held)
+            segment = turn if turn < segments else 2 * segments - 2 - turn
+            mark = ahead(h.marks, segment * belief * w)
+            start, stop = segment * held, min(z.t_max, (segment + 1) * held)
             if turn < segments:
-                leave(s, kept.marks, mark, g)
+                copy(lanes, s.x, mark, belief)
             else:
-                take_up(s, kept.marks, mark, g)
-            for t in range(start, end):
-                slot = t - start
-                if t > 0:
-                    ta, tq = row_of(a.shape[0], t), row_of(q.shape[0], t)
-                    predict(lanes, a, ta, q, tq, n, k, s.x, s.u, s.d, s.rows, s.weights, s.move)
-                    add_bias(lanes, bias, first, count, t, n, k, s.x)
-                read_row(lanes, values, seen, shift, first, count, t, m, s.y)
-                tc, tr = row_of(c.shape[0], t), row_of(rv.shape[0], t)
-                c0 = slot * m * n if model.dense else 0
-                if t == 0 or tc + tr > 0 or model.dense:
-                    emission(lanes, c, tc, rv, tr, m, n, kept.c, c0, s.r)
-                if model.dense:
-                    l0 = slot * m * m
-                    whiten(lanes, rv, tr, m, n, s.y, kept.c, c0, s.r, kept.turn, l0, s.noise)
-                observe(
-                    lanes, kept.c, c0, s.r, m, n, k, s.y, s.x, s.u, s.d, s.f, s.v, s.gain,
-                    kept.gains, slot * m * n, kept.inverse, slot * m, kept.e, slot * m * k,
-                    sums if turn < segments else idle,
+                copy(lanes, mark, s.x, belief)
+            own = sums if turn < segments else idle
+            ahead_rows(lanes, z, g, s, dense, first, count, start, stop, h, own)
+            if turn >= segments - 1:
+                back_rows(
+                    lanes, z, g, s, first, count, start, stop, h, back, wants, weight, slopes, out
                 )  # fmt: skip
-                copy(lanes, s.x, 0, kept.xf, slot * n * k, n * k)
-                spread_out(lanes, n, s.u, s.d, kept.pf, slot * n * n)
-            if ahead:
-                continue
-            for slot in range(end - start - 1, -1, -1):
-                t, pf = start + slot, slot * n * n
-                ta = row_of(a.shape[0], t + 1) if t + 1 < t_max else -1
-                state_back(lanes, a, ta, n, k, kept.xf, slot * n * k, kept.pf, pf, back)
-                if ta >= 0:
-                    if learn or spread:
-                        times_a(lanes, a, ta, n, back.big, back.by_a)
-                    if learn or crossed:
-                        times_cov(lanes, n, back.by_a, kept.pf, pf, back.product)
-                    if learn:
-                        gather_move(lanes, n, k, back)
-                        to_rows(lanes, n, k, back.r, weight, first, count, t + 1, db)
-                        if ga.shape[0] > 1:
-                            flush(lanes, back.da, n * n, weight, count, ga, t + 1)
-                        if gq.shape[0] > 1:
-                            flush(lanes, back.dq, pk(n, 0), weight, count, gq, t + 1)
-                    if crossed:
-                        less_columns(lanes, n, k, back.r, back.x, back.product)
-                    copy(lanes, back.moved, 0, back.r, 0, n * k)
-                    if learn or spread:
-                        move_back(lanes, a, ta, n, back.by_a, back.big)
-                if spread:
-                    place_cov(lanes, n, k, kept.pf, pf, back)
-                    if ta >= 0 and crossed:
-                        tq = row_of(noise.shape[0], t + 1)
-                        place_cross(lanes, a, ta, noise, tq, n, back.cov, back.product, back.cross)
-                        write_cross(lanes, n, first, count, t, back.cross, cross)
-                write_moments(lanes, n, k, first, count, t, back.x, back.cov, mean, cov)
-                if learn:
-                    copy(lanes, kept.pf, pf, back.p, 0, n * n)
-                c0 = slot * m * n if model.dense else 0
-                if c.shape[0] > 1 and not model.dense:
-                    emission(lanes, c, t, rv, 0, m, n, kept.c, 0, s.r)
-                if learn and model.dense:
-                    absorb_dense(
-                        lanes, kept.c, c0, kept.turn, slot * m * m, m, n, k, kept.gains,
-                        slot * m * n, kept.inverse, slot * m, kept.e, slot * m * k, back,
-                    )  # fmt: skip
-                    to_rows(lanes, m, k, back.u, weight, first, count, t, dd)
-                absorb_back(
-                    lanes, kept.c, c0, m, n, k, kept.gains, slot * m * n, kept.inverse, slot * m,
-                    kept.e, slot * m * k, back, learn or spread, learn and not model.dense,
-                )  # fmt: skip
-                if learn:
-                    if not model.dense:
-                        to_rows(lanes, m, k, back.u, weight, first, count, t, dd)
-                    if gc.shape[0] > 1:
-                        flush(lanes, back.dc, m * n, weight, count, gc, t)
-                    if gr.shape[0] > 1:
-                        flush(lanes, back.dr, pk(m, 0), weight, count, gr, t)
         finish(lanes, sums, p, first, count, k, value, bad)
-        if learn:
-            if ga.shape[0] == 1:
-                flush(lanes, back.da, n * n, weight, count, ga, 0)
-            if gq.shape[0] == 1:
-                flush(lanes, back.dq, pk(n, 0), weight, count, gq, 0)
-            if gc.shape[0] == 1:
-                flush(lanes, back.dc, m * n, weight, count, gc, 0)
-            if gr.shape[0] == 1:
-                flush(lanes, back.dr, pk(m, 0), weight, count, gr, 0)
-            dmean, dcov = at(score.mean, p), at(score.cov, p)
-            write_start(lanes, n, k, back.r, back.big, weight, first, count, dmean, dcov)
+        end_task(lanes, z, first, count, back, wants, weight, slopes, second, p, block)
+    hold(memory)
+    hold(counts)

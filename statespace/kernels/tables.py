@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["Data", "Filter", "Model", "Score", "Shared", "Smooth"]
+__all__ = ["Data", "Filter", "Model", "Score", "Second", "Shared", "Smooth"]
 
 
 class Model(NamedTuple):
@@ -102,6 +102,24 @@ class Score(NamedTuple):
     cov: Any
 
 
+class Second(NamedTuple):
+    """Sums of second moments of the smoothed states, out; empty where not wanted.
+
+    Attributes:
+        lengths: In: rows of each series, (sets, series); empty where that is T.
+        read: (sets, tasks, (n + 1) (n + 2) / 2) packed, E[(z, 1)(z, 1)'] summed over rows with
+            data and the W series of a task.
+        move: The same over rows that another row of the series follows.
+        mean, cov: Of the first row, (sets, series, n), (sets, series, n, n).
+    """
+
+    lengths: Any
+    read: Any
+    move: Any
+    mean: Any
+    cov: Any
+
+
 class Shared(NamedTuple):
     """What `settle` leaves; an axis of time may have length 1, and then holds for all rows.
 
@@ -110,6 +128,7 @@ class Shared(NamedTuple):
         turn: (sets, T, m, m), L^-1 of R = L diag(r) L'; empty where R is not dense.
         gains: (sets, T, m, n), over the variances.
         inverse: (sets, T, m), one over the variances.
+        ties: (sets, T, m, 3), entry i of y on the residuals absorbed before it in its block of 4.
         pf: (sets, T, n, n), filtered covariances.
     """
 
@@ -117,4 +136,5 @@ class Shared(NamedTuple):
     turn: Any
     gains: Any
     inverse: Any
+    ties: Any
     pf: Any

@@ -231,12 +231,16 @@ def _exact(model: Any) -> bool:
     return isinstance(model, Maximisable) and bool(model.mstep_exact)
 
 
-def _expect(objective: Objective) -> tuple[float, Smoothed]:
-    """The E-step, and the objective at the same point."""
+def _expect(objective: Objective) -> tuple[float, Any]:
+    """The E-step, as sums or as a posterior, and the objective at the same point."""
+    model, data, method = objective.model, objective.data, objective.method
     with torch.no_grad(), lend(clone(objective.origin)) as generator:
-        smoothed = objective.method.smooth(objective.model, objective.data, generator)
-        value = float(smoothed.log_likelihood.double().sum() + log_prior(objective.model))
-    return value, smoothed
+        found = method.sums(model, data) if getattr(model, "takes_sums", False) else None
+        if found is None:
+            smoothed = method.smooth(model, data, generator)
+            found = smoothed.log_likelihood, smoothed
+        value = float(found[0].double().sum() + log_prior(model))
+    return value, found[1]
 
 
 def _expect_or_back(objective: Objective, old: Tensor, run: _Run) -> tuple[float, Any]:

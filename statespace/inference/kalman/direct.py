@@ -22,7 +22,7 @@ from statespace.inference.kalman.problem import Problem
 from statespace.inference.kalman.slope import Alone, Together, WithSlope, learned
 from statespace.inference.lineargaussian import log_likelihood as whole_log_likelihood
 from statespace.inference.lineargaussian.compiled import SHORT, run_forward
-from statespace.inference.lineargaussian.scores import no_score
+from statespace.inference.lineargaussian.scores import NO_SECOND, no_score
 from statespace.inference.lineargaussian.simulate import posterior_draws
 from statespace.results import Smoothed
 
@@ -170,7 +170,7 @@ def smooth_alone(known: Given) -> Smoothed | None:
     kernels.announced(
         ("smooth", 1, arrays.dtype),
         lambda: kernels.smooth_each(
-            _one(), arrays.model, data, 0, 1, value, bad, moments, _no_score()
+            _one(), arrays.model, data, 0, 1, value, bad, moments, _no_score(), NO_SECOND
         ),
     )
     variances = moments.cov.reshape(-1, n * n)[:, :: n + 1]

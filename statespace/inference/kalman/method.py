@@ -23,6 +23,7 @@ from statespace.inference.lineargaussian import (
     start,
 )
 from statespace.inference.lineargaussian.compiled import Core, run_moments, suits
+from statespace.inference.lineargaussian.expected import Expected, run_expected
 from statespace.inference.lineargaussian.filtered import Found, run_filter
 from statespace.inference.lineargaussian.likelihood import check_finite, total
 from statespace.inference.lineargaussian.simulate import posterior_draws, simulate
@@ -232,6 +233,18 @@ class Kalman(Filter):
         run = _forward(p)
         value, known = total(run, diffuse_constant=constant)
         return value, smooth(run, p.system, known, p.y.movedim(-2, 0))
+
+    def sums(self, model: Any, data: Sequences) -> tuple[Tensor, Expected] | None:
+        """EM's sums, from the compiled loops; None where those do not serve."""
+        p = problem(model, rows_of(data), None)
+        own = [n for n in p.system.covariance_batch_shape() if n > 1]
+        if not suits(p.system, p.y, self.core) or own != [n for n in model.batch_shape if n > 1]:
+            return None
+        with torch.no_grad():
+            return run_expected(
+                p.system, p.begin, p.y, p.observed, data.lengths,
+                diffuse_constant=model.diffuse_constant, by_row=model.input_dim > 0,
+            )  # fmt: skip
 
     def forecast(
         self,

@@ -15,7 +15,7 @@ from statespace import kernels
 from statespace.inference.kalman.kept import Arrays, Kept
 from statespace.inference.lineargaussian.compiled import Run, run_score
 from statespace.inference.lineargaussian.likelihood import Once
-from statespace.inference.lineargaussian.scores import no_moments, score_tables
+from statespace.inference.lineargaussian.scores import NO_SECOND, no_moments, score_tables
 
 __all__ = ["Alone", "Together", "WithSlope", "learned"]
 
@@ -94,7 +94,7 @@ class Alone(NamedTuple):
         kernels.announced(
             ("smooth", 1, self.arrays.dtype),
             lambda: kernels.smooth_each(
-                self.lanes, model, self.data, 0, 1, value, bad, none, score
+                self.lanes, model, self.data, 0, 1, value, bad, none, score, NO_SECOND
             ),
         )  # fmt: skip
 

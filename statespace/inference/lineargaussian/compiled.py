@@ -22,6 +22,7 @@ from statespace.inference.lineargaussian.delta import Delta, solve
 from statespace.inference.lineargaussian.layout import Layout
 from statespace.inference.lineargaussian.moments import gained
 from statespace.inference.lineargaussian.scores import (
+    NO_SECOND,
     gradients,
     no_moments,
     no_score,
@@ -147,11 +148,11 @@ def _forward_complete(run: Run, system: System) -> tuple[Tensor, Run] | None:
     if not settled.usable:
         return None
     squares = settled.squares(model, run.layout.data(run.y, None))
-    total = _total(run, settled.value[:, None] - 0.5 * squares)
+    total = total_of(run, settled.value[:, None] - 0.5 * squares)
     return None if total is None else (total, run._replace(settled=settled))
 
 
-def _total(run: Run, value: NDArray[Any]) -> Tensor | None:
+def total_of(run: Run, value: NDArray[Any]) -> Tensor | None:
     """Log-likelihoods of a start with one column, (*batch,); None if one is not finite."""
     if not np.isfinite(value).all():
         return None
@@ -171,28 +172,47 @@ def run_moments(
 
     None: ask the plain path.
     """
-    layout, seen = layout_of(system, begin, y, observed)
-    run = Run(layout, is_dense(system), y, seen, None, begin, None)
-    if run.dense and seen is not None:
+    if is_dense(system) and not every(observed):
         return None
-    shared = _shares(run)
-    if shared:
+    found = forward_for(system, begin, y, observed, diffuse_constant=diffuse_constant)
+    if found is None:
+        return None
+    value, run = found
+    squares, moments = _smooth(run, system)
+    value = total_of(run, squares) if value is None else value
+    return None if value is None else (value, moments)
+
+
+def forward_for(
+    system: System,
+    begin: Start,
+    y: Tensor,
+    observed: Tensor,
+    *,
+    diffuse_constant: bool,
+    whole_r: bool = False,
+) -> tuple[Tensor | None, Run] | None:
+    """What a backward pass needs to begin; the log-likelihood, None where that pass gives it.
+
+    Without open directions of the start the way back makes its own way forward. `whole_r` treats
+    R as dense, for the gradient off its diagonal.
+    """
+    layout, seen = layout_of(system, begin, y, observed)
+    run = Run(layout, whole_r or is_dense(system), y, seen, None, begin, None)
+    if _shares(run):
         model = layout.model(system, begin, run.dense)
-        run = run._replace(settled=Settled(system, layout, model, y.shape[-2]))
-        if run.settled is None or not run.settled.usable:
-            return None
-    if shared or begin.x.shape[-1] == 1:
-        value, moments = _smooth(run, system)
-        total = _total(run, value)
-        return None if total is None else (total, moments)
+        settled = Settled(system, layout, model, y.shape[-2])
+        return (None, run._replace(settled=settled)) if settled.usable else None
+    if begin.x.shape[-1] == 1:
+        return None, run
     found = run_forward(system, begin, y, observed, diffuse_constant=diffuse_constant)
     if found is None or not _serves_backward(found[1]):
         return None
-    return found[0], _smooth(found[1], system)[1]
+    return found[0], found[1]._replace(dense=run.dense)
 
 
-def _backward(
-    run: Run, system: System, smooth: Any, score: Any, dense: bool
+def backward(
+    run: Run, system: System, smooth: Any, score: Any, second: Any = NO_SECOND
 ) -> NDArray[np.float64]:
     """A backward pass over every series with its own covariance; log-likelihoods beside it.
 
@@ -204,12 +224,12 @@ def _backward(
     layout, begin = run.layout, run.begin
     if run.known is not None:
         begin = begin._replace(x=begin.x @ columns_of(run.known))
-    model, data = layout.model(system, begin, dense), layout.data(run.y, run.observed)
+    model, data = layout.model(system, begin, run.dense), layout.data(run.y, run.observed)
     lanes, tasks = lanes_of(layout)
     value, bad = np.empty((2, layout.sets, layout.series))
 
     def piece(low: int, high: int) -> None:
-        kernels.smooth_each(lanes, model, data, low, high, value, bad, smooth, score)
+        kernels.smooth_each(lanes, model, data, low, high, value, bad, smooth, score, second)
 
     kernels.announced(("smooth", lanes.width, run.y.dtype), lambda: kernels.spread(piece, tasks))
     return np.where(bad > 0, np.nan, value)
@@ -244,15 +264,15 @@ def run_score(
     none = no_moments(n, _number(run))
     settled = run.settled
     if settled is None:
-        _backward(run, system, none, score, dense)
+        backward(run._replace(dense=dense), system, none, score)
         return gradients(layout, system, [score], like)
     model = layout.model(system, run.begin, dense)
     if dense != run.dense:
         settled = Settled(system, layout, model, t_max)
-    settled.back(model, layout.data(run.y, None), none, score)
+    settled.back(model, layout.data(run.y, None), none, score, NO_SECOND)
     rows = rows | {"b": 1, "d": 1}
     rest = score_tables(own.sum(1, keepdims=True), 1, n, m, rows)
-    settled.spread_back(no_moments(n, np.float64), rest)
+    settled.spread_back(no_moments(n, np.float64), rest, NO_SECOND)
     return gradients(layout, system, [score, rest], like)
 
 
@@ -273,14 +293,16 @@ def _smooth(run: Run, system: System) -> tuple[NDArray[np.float64], Smooth]:
     cross = np.empty((sets, alike, max(t_max - 1, 0), n, n), cov_number)
     if run.settled is None:
         moments = kernels.Smooth(mean, cov, cross, q)
-        value = _backward(run, system, moments, no_score(series), run.dense)
+        value = backward(run, system, moments, no_score(series))
     else:
         none = no_moments(n, number)
         model, data = layout.model(system, run.begin, run.dense), layout.data(run.y, None)
-        squares = run.settled.back(model, data, none._replace(mean=mean), no_score(series))
+        squares = run.settled.back(
+            model, data, none._replace(mean=mean), no_score(series), NO_SECOND
+        )
         value = run.settled.value[:, None] - 0.5 * squares
         none = no_moments(n, np.float64)._replace(cov=cov, cross=cross, noise=q.astype(np.float64))
-        run.settled.spread_back(none, no_score(1))
+        run.settled.spread_back(none, no_score(1), NO_SECOND)
     means, covs, crosses = (
         layout.back(torch.from_numpy(x).to(run.y.dtype).expand(sets, series, *x.shape[2:]))
         for x in (mean, cov, cross)

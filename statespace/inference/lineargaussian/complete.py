@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from statespace import kernels
 from statespace.inference.lineargaussian.layout import Layout
 from statespace.inference.lineargaussian.system import System
-from statespace.kernels import Data, Model, Score, Shared, Smooth
+from statespace.kernels import Data, Model, Score, Second, Shared, Smooth
 
 __all__ = ["Settled", "lanes_of"]
 
 _LANES = 16
+_ALL, _SOME, _FEW = 1 << 17, 1 << 14, 8  # numbers that are held: all rows, or some; rows at least
 _TOLERANCE = 1e-13  # what may be missing of a settled variance, relative
 
 
@@ -43,6 +44,7 @@ class Settled:
             np.empty((sets, own, m, m)) if model.dense else np.empty((1, 0, m, m)),
             np.empty((sets, t_max, m, n)),
             np.empty((sets, t_max, m)),
+            np.empty((sets, t_max, m, 3)),
             np.empty((sets, t_max, n, n)),
         )
         self.rows, self.value = np.zeros(sets, np.int64), np.empty(sets)
@@ -55,9 +57,11 @@ class Settled:
                 self.value, bad,
             ),
         )  # fmt: skip
+        self._kept: NDArray[Any] | None = None
         self.usable = not bad.any() and bool(np.isfinite(self.value).all())
 
-    def _in_numbers(self, number: Any) -> Shared:
+    def _numbers(self, model: Model) -> Shared:
+        number = model.a.dtype
         if number == np.float64:
             return self.shared
         most = int(self.rows.max())
@@ -66,40 +70,57 @@ class Settled:
         return Shared(np.asarray(c, number), np.asarray(turn, number), *cut)
 
     def squares(self, model: Model, data: Data) -> NDArray[np.float64]:
-        """(sets, series) sums of squared, whitened residuals."""
+        """(sets, series) sums of squared, whitened residuals; keeps what `back` begins with."""
         lanes, tasks = lanes_of(self.layout)
-        out = np.empty((self.layout.sets, self.layout.series))
-        shared = self._in_numbers(model.a.dtype)
+        out, shared = np.empty((self.layout.sets, self.layout.series)), self._numbers(model)
+        held, marks = self._held(lanes), self._marks(model, lanes, tasks)
 
         def piece(low: int, high: int) -> None:
-            kernels.means(lanes, model, data, shared, self.rows, low, high, out)
+            kernels.means(lanes, model, data, shared, self.rows, low, high, out, marks, held)
 
         key = ("means", lanes.width, model.a.dtype)
         kernels.announced(key, lambda: kernels.spread(piece, tasks))
+        self._kept = marks
         return out
 
-    def back(self, model: Model, data: Data, smooth: Smooth, score: Score) -> NDArray[np.float64]:
-        """Fills the smoothed means, and of the score what hangs on the data; gives `squares`."""
+    def back(
+        self, model: Model, data: Data, smooth: Smooth, score: Score, second: Second
+    ) -> NDArray[np.float64]:
+        """Fills the smoothed means, and of the sums what hangs on the data; gives `squares`.
+
+        After `squares` it gives nothing, and goes back from what that kept of the same data.
+        """
         lanes, tasks = lanes_of(self.layout)
-        out = np.empty((self.layout.sets, self.layout.series))
-        shared = self._in_numbers(model.a.dtype)
+        out, shared = np.empty((self.layout.sets, self.layout.series)), self._numbers(model)
+        held, ahead = self._held(lanes), self._kept is None
+        marks = self._marks(model, lanes, tasks) if self._kept is None else self._kept
 
         def piece(low: int, high: int) -> None:
             kernels.means_back(
-                lanes, model, data, shared, self.rows, low, high, out, smooth, score
+                lanes, model, data, shared, self.rows, low, high, out, marks, held, ahead, smooth,
+                score, second,
             )  # fmt: skip
 
         key = ("means_back", lanes.width, model.a.dtype)
         kernels.announced(key, lambda: kernels.spread(piece, tasks))
         return out
 
-    def spread_back(self, smooth: Smooth, score: Score) -> None:
+    def _held(self, lanes: Any) -> int:
+        """How many rows are held at once: all, where they fit into a cache."""
+        row = (self.m + 2 * self.model.a.shape[-1]) * lanes.width
+        return self.t_max if self.t_max * row <= _ALL else max(_FEW, _SOME // row)
+
+    def _marks(self, model: Model, lanes: Any, tasks: int) -> NDArray[Any]:
+        segments = -(-self.t_max // self._held(lanes))
+        return np.empty((tasks, segments, model.a.shape[-1] * lanes.width), model.a.dtype)
+
+    def spread_back(self, smooth: Smooth, score: Score, second: Second) -> None:
         """Fills the smoothed covariances (of one series), and the rest of the score."""
         kernels.announced(
             "settle_back",
             lambda: kernels.settle_back(
                 self._one, self.model, self.t_max, self.m, self.tolerance, self.shared, self.rows,
-                smooth, score,
+                smooth, score, second,
             ),
         )  # fmt: skip
 

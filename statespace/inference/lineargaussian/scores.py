@@ -13,9 +13,17 @@ from torch import Tensor
 from statespace.inference.lineargaussian.backward import fit_to
 from statespace.inference.lineargaussian.layout import Layout
 from statespace.inference.lineargaussian.system import System
-from statespace.kernels import Score, Smooth
+from statespace.kernels import Score, Second, Smooth
 
-__all__ = ["gradients", "no_moments", "no_score", "score_tables"]
+__all__ = ["NO_SECOND", "gradients", "no_moments", "no_score", "score_tables"]
+
+NO_SECOND = Second(
+    np.empty((1, 0), np.int64),
+    np.empty((1, 0, 0)),
+    np.empty((1, 0, 0)),
+    np.empty((1, 0, 0)),
+    np.empty((1, 0, 0, 0)),
+)
 
 
 def no_moments(n: int, number: Any) -> Smooth:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -177,6 +177,8 @@ class LDS(Parameters, Structural, Identifiable, LinearGaussian, Maximisable):
     def mstep_exact(self) -> bool:
         """Whether `maximise` reaches the maximum, and not only a higher point."""
         return mstep.exact(self)
+
+    takes_sums: ClassVar[bool] = True
 
     def statistics(self, smoothed: Smoothed, data: Sequences) -> Any:
         """Expected sufficient statistics, additive over series."""

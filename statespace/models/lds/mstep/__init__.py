@@ -4,6 +4,7 @@
 """
 
 from statespace.models.lds.mstep.maximise import exact, maximise, routes
-from statespace.models.lds.mstep.statistics import Moments, statistics
+from statespace.models.lds.mstep.moments import Moments
+from statespace.models.lds.mstep.statistics import statistics
 
 __all__ = ["Moments", "exact", "maximise", "routes", "statistics"]

@@ -21,13 +21,13 @@ from torch import Tensor
 
 from statespace.errors import NumericalError
 from statespace.linalg import Covariance
+from statespace.models.lds.mstep.moments import Moments
 from statespace.models.lds.mstep.regression import (
     blocked,
     residual_moments,
     shift_coefficients,
 )
 from statespace.models.lds.mstep.stationary import climb
-from statespace.models.lds.mstep.statistics import Moments
 from statespace.parameters import CovarianceSlot, InverseWishart
 
 __all__ = ["GROUPS", "exact", "maximise", "routes"]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from statespace.linalg import Covariance
-from statespace.models.lds.mstep.statistics import Moments
+from statespace.models.lds.mstep.moments import Moments
 from statespace.parameters import Normal, Slot
 
 __all__ = ["blocked", "residual_moments", "shift_coefficients"]

@@ -22,7 +22,7 @@ from torch import Tensor
 from statespace.errors import InputError
 from statespace.learning.lbfgs import minimise
 from statespace.learning.scales import own_sizes
-from statespace.models.lds.mstep.statistics import Moments
+from statespace.models.lds.mstep.moments import Moments
 
 __all__ = ["climb"]
 

@@ -24,21 +24,15 @@ from torch import Tensor
 
 from statespace.errors import NumericalError
 from statespace.gaussian import AffineConditional
+from statespace.inference.lineargaussian.expected import Expected
 from statespace.interface import Context
+from statespace.models.lds.mstep.moments import Moments, start_moments, summed
+from statespace.models.lds.mstep.sums import from_sums
 from statespace.results import Smoothed
 from statespace.sequences import Sequences
 from statespace.shapes import every, once
 
-__all__ = ["Moments", "statistics"]
-
-
-class Moments(NamedTuple):
-    """Sums over time, (*models, ...); with an axis of time where the noise varies in it."""
-
-    ee: Tensor  # (*models, [T,] k, k)    sum of E[e e']
-    ex: Tensor  # (*models, [T,] k, q)    sum of E[e x']
-    xx: Tensor  # (*models, [T,] q, q)    sum of E[x x']
-    count: Tensor  # type: ignore[assignment]  # (*models,)  how many residuals
+__all__ = ["statistics"]
 
 
 class _Posterior(NamedTuple):
@@ -50,13 +44,13 @@ class _Posterior(NamedTuple):
     active: Tensor  # (*batch, T)
 
 
-def statistics(lds: Any, smoothed: Smoothed, data: Sequences) -> dict[str, Moments]:
+def statistics(lds: Any, smoothed: Smoothed | Expected, data: Sequences) -> dict[str, Moments]:
     """Moments of the three regressions, summed over every series of one model.
 
     Args:
         lds: An LDS. Its leading axes, if any, are models of their own: their series are not
             added up.
-        smoothed: Its E-step: mean, cov, cross_cov.
+        smoothed: Its E-step: mean, cov, cross_cov; or the sums that `Method.sums` gives.
         data: What it smoothed.
 
     Returns:
@@ -67,13 +61,17 @@ def statistics(lds: Any, smoothed: Smoothed, data: Sequences) -> dict[str, Momen
         NumericalError: the data leave a state without a finite variance.
     """
     with torch.no_grad():
+        if isinstance(smoothed, Expected):
+            return from_sums(lds, smoothed, data)
         models = lds.batch_shape
         posterior = _read(smoothed, data)
         t = torch.arange(data.T, device=data.values.device)
         inputs = data.inputs.double()
         ctx = Context(t, data.inputs, data.inputs.new_zeros(*data.inputs.shape[:-1], 0))
         return {
-            "start": _start(lds, posterior, models),
+            "start": start_moments(
+                lds, posterior.mean[..., 0, :], posterior.cov[..., 0, :, :], models
+            ),
             "dynamics": _dynamics(lds.dynamics(ctx), posterior, inputs, models),
             "readout": _readout(lds.readout(ctx), posterior, data, inputs, models),
         }
@@ -112,19 +110,6 @@ def _image(weight: Tensor, z: Tensor) -> Tensor:
     if weight.shape[-3] == 1:
         return z @ weight[..., 0, :, :].mT
     return (weight @ z[..., None])[..., 0]
-
-
-def _start(lds: Any, posterior: _Posterior, models: torch.Size) -> Moments:
-    """z_1 about the prior mean; diffuse states have no density and count as zero."""
-    prior = lds.prior()
-    e = posterior.mean[..., 0, :] - prior.mean.double()
-    cov = posterior.cov[..., 0, :, :]
-    if prior.diffuse is not None:
-        proper = (~prior.diffuse).double()
-        e, cov = e * proper, cov * proper[:, None] * proper
-    one = e.new_ones(*e.shape[:-1], 1)
-    ee = e[..., :, None] * e[..., None, :] + cov
-    return _summed(Moments(ee, e[..., :, None], one[..., None], one[..., 0]), models)
 
 
 def _regressors(z: Tensor, inputs: Tensor) -> Tensor:
@@ -237,25 +222,11 @@ def _moments(
         ee = ee + e[..., :, None] * e[..., None, :]
         ex = torch.nn.functional.pad(ex, (0, q - n)) + e[..., :, None] * x[..., None, :]
         xx = torch.nn.functional.pad(zz, (0, q - n, 0, q - n)) + x[..., :, None] * x[..., None, :]
-        return _summed(Moments(ee, ex, xx, on.sum(-1)), models, rows=1)
+        return summed(Moments(ee, ex, xx, on.sum(-1)), models, rows=1)
     if ee.dim() > e.dim():
         ee, ex = ee.sum(-3), ex.sum(-3)
     zz = _total(zz) if zz.dim() > e.dim() else zz
     ee = ee + e.mT @ e
     ex = torch.nn.functional.pad(ex, (0, q - n)) + e.mT @ x
     xx = torch.nn.functional.pad(zz, (0, q - n, 0, q - n)) + x.mT @ x
-    return _summed(Moments(ee, ex, xx, on.sum(-1)), models)
-
-
-def _summed(moments: Moments, models: torch.Size, rows: int = 0) -> Moments:
-    """Over all series that share one model; every field gets the axes of the models."""
-    matrices = moments[:3]
-    lead = torch.broadcast_shapes(
-        models, moments.count.shape, *(m.shape[: m.dim() - 2 - rows] for m in matrices)
-    )
-
-    def add(v: Tensor, event: torch.Size) -> Tensor:
-        return v.expand((*lead, *event)).sum_to_size((*models, *event))
-
-    out = [add(v, v.shape[v.dim() - 2 - rows :]) for v in matrices]
-    return Moments(out[0], out[1], out[2], add(moments.count, torch.Size()))
+    return summed(Moments(ee, ex, xx, on.sum(-1)), models)

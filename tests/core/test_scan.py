@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from lengthy import KINDS, apart, lengthy
 from oracles import DenseOracle
 from systems import CASES, IDS, Case
 from torch import Tensor
@@ -93,16 +94,6 @@ def both(system: System, y: Tensor, seen: Tensor, on: Tensor) -> tuple[Pass, Pas
     return scan, plain
 
 
-def apart(a: Tensor, b: Tensor) -> float:
-    """The largest difference beside the largest number, where b is finite; inf must agree."""
-    assert a.shape == b.shape
-    assert torch.equal(torch.isfinite(a), torch.isfinite(b))
-    a, b = a[torch.isfinite(b)], b[torch.isfinite(b)]
-    if not b.numel():
-        return 0.0
-    return float((a - b).abs().max() / b.abs().max().clamp_min(1.0))
-
-
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_every_field(case: Case) -> None:
     """Of the pass, the moments of the filter, the backward rows and the smoother."""
@@ -147,37 +138,8 @@ def test_gradient(case: Case) -> None:
         assert apart(a, b) < 1e-10
 
 
-def lengthy(rows: int, kind: str, dtype: torch.dtype = torch.float64) -> tuple[Any, ...]:
-    """A system, and rows of three series: complete, with gaps, ragged, of a row never seen."""
-    g = torch.Generator().manual_seed(rows)
-
-    def r(*s: int) -> Tensor:
-        return torch.randn(*s, generator=g, dtype=torch.float64).to(dtype)
-
-    lead = (rows,) if kind == "varying" else ()
-    a = 0.9 * torch.linalg.qr(r(*lead, 3, 3))[0]
-    roots = [Covariance.from_root(x) for x in (r(*lead, 3, 1), r(*lead, 2, 2))]
-    flat = torch.tensor([True, False, False]) if kind == "diffuse" else None
-    keep = 1.0 if flat is None else (~flat).to(dtype)
-    prior = Gaussian(r(3), Covariance.from_matrix(torch.eye(3, dtype=dtype) * keep), flat)
-    varies = frozenset("AQCR") if lead else frozenset()
-    system = System(a, r(3), roots[0], r(*lead, 2, 3), r(2), roots[1], prior, varies)
-    y, seen = r(3, rows, 2), torch.ones(3, rows, 2, dtype=torch.bool)
-    on = seen[..., 0].clone()
-    if kind in ("gaps", "varying", "diffuse"):
-        seen = torch.rand(3, rows, 2, generator=g) > 0.3
-    if kind == "a blank row":
-        seen[:, rows // 2] = False
-    if kind == "ragged":
-        on[1, rows // 2 + 1 :] = False
-        seen = seen & on[..., None]
-    return system, torch.where(seen, y, 0.0), seen, on
-
-
 @pytest.mark.parametrize("rows", STEPS)
-@pytest.mark.parametrize(
-    "kind", ["complete", "gaps", "varying", "diffuse", "ragged", "a blank row"]
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_length(rows: int, kind: str) -> None:
     """Odd, even and powers of two: likelihood, filtered and smoothed moments to 1e-10."""
     system, y, seen, on = lengthy(rows, kind)

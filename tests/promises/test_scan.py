@@ -155,11 +155,11 @@ def test_on_a_gpu(core: Any, dtype: torch.dtype) -> None:
     """The loops over rows and the scan on a GPU give the CPU's numbers, at lengths of both."""
     bound = EXACT if dtype == torch.float64 else SINGLE
     for rows, batch in ((7, ()), (70, (2,)), (300, ()), (300, (70,))):
-        here = ss.LDS(3, 2, seed=1, initial="diffuse", dtype=dtype)
+        here, there = (ss.LDS(3, 2, seed=1, initial="diffuse", dtype=dtype) for _ in range(2))
+        there = there.to("cuda")
         g = torch.Generator().manual_seed(2)
         y = torch.randn(*batch, rows, 2, generator=g, dtype=dtype)
         y[torch.rand(y.shape, generator=g) < 0.2] = torch.nan
-        there = here.replace().to("cuda")
         found = []
         for model, data, method in ((here, y, "plain"), (there, y.to("cuda"), core)):
             value = model.log_likelihood(data, method=ss.Kalman(method))

@@ -44,6 +44,10 @@ class Kalman(Filter):
     smoothing and the score by the backward recursion r_t, N_t (Koopman and Shephard 1992). See
     `docs/numerics.md`.
 
+    Args:
+        core: "plain" loops over rows, "compiled" ones (on the CPU) or a "scan" over time: the same
+            numbers. "auto" takes what suits the device and the data.
+
     Example:
         >>> import statespace as ss
         >>> y = ss.datasets.nile()

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from statespace.inference.lineargaussian import captured
 from statespace.inference.lineargaussian.delta import Delta
 from statespace.inference.lineargaussian.passes import Pass
 from statespace.inference.lineargaussian.scan import descend
@@ -73,12 +74,7 @@ def adjoint(run: Pass, system: System, known: Delta) -> Adjoint:
     e, xf = run.e @ turn, run.xf @ turn
     on = run.used.to(e.dtype)
     f, g, h = _masked(run, system, on)
-    if run.scanned:
-        moving = system.over_time("A", len(run.batch_shape))
-        down = descend(e, g, h, moving[1:] if "A" in system.varies else moving)
-    else:
-        down = _loop(e, g, h, system)
-    rr, nn, r_after, n_after = down
+    rr, nn, r_after, n_after = _down(run, system, e, g, h)
     u = e - g.mT @ r_after
     x = xf + run.sf @ (run.sf.mT @ r_after)
     eye_m = torch.eye(f.shape[-1], dtype=f.dtype, device=f.device)
@@ -88,6 +84,20 @@ def adjoint(run: Pass, system: System, known: Delta) -> Adjoint:
     gn = g.mT @ n_after @ g
     weight = inverse.mT @ (eye_m + gn) @ inverse
     return Adjoint(x, inverse.mT @ u, rr, nn, n_after, g @ inverse, weight)
+
+
+def _down(
+    run: Pass, system: System, e: Tensor, g: Tensor, h: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The recursion by whatever made the pass; on a GPU the loop is recorded."""
+    moving = system.over_time("A", len(run.batch_shape))
+    if run.scanned:
+        return descend(e, g, h, moving[1:] if "A" in system.varies else moving)
+    if captured.suits(e, 0):
+        found = captured.descend(e, g, h, moving)
+        if found is not None:
+            return found
+    return _loop(e, g, h, system)
 
 
 def _loop(e: Tensor, g: Tensor, h: Tensor, system: System) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from statespace.inference.lineargaussian import captured
 from statespace.inference.lineargaussian.passes import Core, Pass, Plan, joint
 from statespace.inference.lineargaussian.scan import pays, scan_forward
 from statespace.inference.lineargaussian.start import Start
@@ -53,7 +54,11 @@ def forward(
         found = scan_forward(plan)
         if found is not None:
             return found
-    run = _loop(plan, keep=keep, safe=False)
+    run = None
+    if captured.suits(plan.y, 2 * system.n + system.m):
+        run = captured.forward(plan, keep=keep)
+    if run is None:
+        run = _loop(plan, keep=keep, safe=False)
     if bool(too_small(run.f).any()):
         run = _loop(plan, keep=keep, safe=True)
     return run

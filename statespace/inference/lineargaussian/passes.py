@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from statespace.inference.lineargaussian.start import Start
-from statespace.inference.lineargaussian.system import System, time_first
+from statespace.inference.lineargaussian.system import Step, System, time_first
 from statespace.shapes import join
 
 Core = Literal["auto", "plain", "compiled", "scan"]
@@ -91,6 +91,20 @@ class Plan:
         return whole.reshape(-1, *(1,) * (self.y.dim() - 1)).expand(
             -1, *(1,) * (self.y.dim() - 2), self.system.m
         )
+
+    def steps(self) -> Step:
+        """Every parameter with its time axis first, of size 1 where it does not vary."""
+        return Step(*(self.system.over_time(name, len(self.b)) for name in "AbQCdR"))
+
+    def done(self, *found: Tensor, scanned: bool = False) -> Pass:
+        """The pass of which e, f, gain, x, s, xf, sf were found, with nothing determined."""
+        e, *rest = found
+        used = self.observed.expand(e.shape[:-1])
+        if not bool(used.all()):
+            e = torch.where(used[..., None], e, torch.zeros_like(e))
+        never = torch.zeros(self.b, dtype=torch.bool, device=e.device)
+        f, gain, x, s, xf, sf = rest
+        return Pass(e, f, gain, x, s, xf, sf, used, self.begin, never, scanned)
 
 
 def joint(c: Tensor, r: Tensor, s: Tensor, observed: Tensor | None = None) -> Tensor:

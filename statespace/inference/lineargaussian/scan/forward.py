@@ -44,7 +44,7 @@ def scan_forward(plan: Plan) -> Pass | None:
     """
     if min(plan.system.n, plan.system.m) == 0:
         return None
-    p, on = _steps(plan), plan.mask()
+    p, on = plan.steps(), plan.mask()
     roots = _roots(plan, p, on)
     if roots is None:
         return None
@@ -53,16 +53,7 @@ def scan_forward(plan: Plan) -> Pass | None:
     if not bool(torch.isfinite(e).all() & torch.isfinite(f).all() & torch.isfinite(x).all()):
         return None
     xf = x + g @ e
-    used = plan.observed.expand(e.shape[:-1])
-    if not bool(used.all()):
-        e = torch.where(used[..., None], e, torch.zeros_like(e))
-    never = torch.zeros(plan.b, dtype=torch.bool, device=e.device)
-    return Pass(e, f, g, x, s, xf, sf, used, plan.begin, never, scanned=True)
-
-
-def _steps(plan: Plan) -> Step:
-    """Every parameter with its time axis first, of size 1 where it does not vary."""
-    return Step(*(plan.system.over_time(name, len(plan.b)) for name in "AbQCdR"))
+    return plan.done(e, f, g, x, s, xf, sf, scanned=True)
 
 
 def _later(x: Tensor) -> Tensor:

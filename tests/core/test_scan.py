@@ -211,6 +211,24 @@ def test_rows_that_are_exact(name: str, r: float) -> None:
     assert np.abs(ours.cov.numpy() - exact.cov).max() <= 1e-13 * float(quadratic(run.s).max())
 
 
+@pytest.mark.parametrize("r", [0.0, 1.0])
+def test_series_in_units_of_their_own(r: float) -> None:
+    """What is rounding beside one series is not beside another in the same batch."""
+    unit = torch.tensor([1.0, 1e9, 1e-9], dtype=torch.float64)[:, None, None]
+    parts = EXACT["the end of a chain"]
+    A, Q, C = (torch.as_tensor(np.asarray(x), dtype=torch.float64) for x in parts)
+    noise = [Covariance.from_matrix(unit**2 * x) for x in (Q, r * torch.eye(1).double())]
+    prior = Gaussian(torch.zeros(3, 3).double(), Covariance.from_matrix(unit**2 * torch.eye(3)))
+    zero = torch.zeros(3).double()
+    system = System(A.expand(3, 3, 3), zero, noise[0], C.expand(3, 1, 3), zero[:1], noise[1], prior)
+    y = torch.randn(9, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * unit
+    seen = torch.ones(3, 9, 1, dtype=torch.bool)
+    seen[:, 4] = False
+    ours, loop = both(system, y, seen, seen[..., 0] | True)
+    assert ours.scanned
+    assert torch.allclose(total(ours)[0], total(loop)[0], rtol=1e-11)
+
+
 def test_the_loop_answers_where_nothing_varies_any_more() -> None:
     """Q = R = 0: the third row is known from two, and the scan leaves rank to the loop."""
     zero = np.zeros((2, 2))

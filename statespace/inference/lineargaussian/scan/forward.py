@@ -11,6 +11,8 @@ scanned in turn; e = F^-1 (y - d - C x) is then formed as the loop forms it.
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 
@@ -92,18 +94,18 @@ def _conditionals(p: Step, on: Tensor | None, s: Tensor) -> tuple[Conditional, T
     is below rounding wherever the innovation is much wider.
 
     Returns:
-        The maps, and the pivots (m,) of F from which on it is; None where no output was widened.
+        The maps, and the pivots (*c, m) of F from which on it is; None where nothing was widened.
     """
     eps = torch.finfo(s.dtype).eps
     f, g, u = rooted(p.C, p.r, p.q, on)
     size = [p.C @ x for x in (s, p.q, p.A @ p.q, p.A @ (p.A @ p.q))]
-    width = torch.stack([x.norm(dim=-1).flatten(0, -2).amax(0) for x in size]).amax(0)
+    width = reduce(torch.maximum, (x.norm(dim=-1).amax(0) for x in size))
     floor = _ROUNDING * eps * width
     narrow = f.diagonal(dim1=-2, dim2=-1).abs() < floor
     least = None
     if bool(narrow.any()):
         f, g, u = rooted(p.C, join(p.r, torch.diag_embed(narrow * floor)), p.q, on)
-        least = narrow.flatten(0, -2).any(0) * floor * eps**-0.4
+        least = narrow.any(0) * floor * eps**-0.4
     c = p.C if on is None else p.C * on.to(p.C.dtype)[..., None]
     h = torch.linalg.solve_triangular(f, c @ p.A, upper=False)
     return Conditional(p.A - g @ h, u, h), least

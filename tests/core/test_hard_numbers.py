@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,8 +62,9 @@ HARD = {
 }
 
 
+@pytest.mark.parametrize("core", ["plain", "scan"])
 @pytest.mark.parametrize("name", HARD)
-def test_smoother_against_many_digits(name: str) -> None:
+def test_smoother_against_many_digits(name: str, core: Any) -> None:
     """Smoothed moments and likelihood to 1e-9 of 60 digits, where P - P N P alone fails."""
     width, r, q = HARD[name]
     g = np.random.default_rng(0)
@@ -76,7 +78,8 @@ def test_smoother_against_many_digits(name: str) -> None:
     )
     s, seen = system(*parts), torch.as_tensor(y)
     on = torch.ones(steps, dtype=torch.bool)
-    run = forward(s, start(s), seen.nan_to_num(), ~seen.isnan(), on)
+    run = forward(s, start(s), seen.nan_to_num(), ~seen.isnan(), on, core=core)
+    assert run.scanned == (core == "scan")
     ll, known = total(run)
     exact = dense.smoothed()
     ours = smooth(run, s, known, seen.nan_to_num())

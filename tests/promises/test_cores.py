@@ -115,11 +115,10 @@ def test_structures_of_r(case: Case, answered: list[str]) -> None:
             close(a, b, 1e-9)
 
 
-def test_a_core_is_one_of_three() -> None:
+def test_a_core_is_one_of_four() -> None:
     """Another word is refused."""
-    with pytest.raises(
-        ss.errors.InputError, match=r'`core`: expected "auto", "plain" or "compiled"'
-    ):
+    words = r'`core`: expected "auto", "plain", "compiled" or "scan"'
+    with pytest.raises(ss.errors.InputError, match=words):
         ss.Kalman("fast")
 
 

@@ -22,10 +22,11 @@ from statespace.inference.lineargaussian import (
     smooth,
     start,
 )
-from statespace.inference.lineargaussian.compiled import Core, run_moments, suits
+from statespace.inference.lineargaussian.compiled import run_moments, suits
 from statespace.inference.lineargaussian.expected import Expected, run_expected
 from statespace.inference.lineargaussian.filtered import Found, run_filter
 from statespace.inference.lineargaussian.likelihood import check_finite, total
+from statespace.inference.lineargaussian.passes import Core
 from statespace.inference.lineargaussian.simulate import posterior_draws, simulate
 from statespace.interface import Filter, Info, LinearGaussian, Row, State
 from statespace.interface.methods import AtOnce
@@ -44,6 +45,10 @@ class Kalman(Filter):
     smoothing and the score by the backward recursion r_t, N_t (Koopman and Shephard 1992). See
     `docs/numerics.md`.
 
+    Args:
+        core: "plain" loops over rows, "compiled" ones (on the CPU) or a "scan" over time: the same
+            numbers. "auto" takes what suits the device and the data.
+
     Example:
         >>> import statespace as ss
         >>> y = ss.datasets.nile()
@@ -56,9 +61,9 @@ class Kalman(Filter):
     serves: ClassVar[type] = LinearGaussian
 
     def __init__(self, core: Core = "auto") -> None:
-        if core not in ("auto", "plain", "compiled"):
+        if core not in ("auto", "plain", "compiled", "scan"):
             todo = "Choose one of them; the numbers are the same."
-            words = '"auto", "plain" or "compiled"'
+            words = '"auto", "plain", "compiled" or "scan"'
             raise InputError(expected("core", words, repr(core), todo))
         self.core = core
 
@@ -68,7 +73,7 @@ class Kalman(Filter):
 
     def at_once(self, verb: AtOnce, model: Any, y: Tensor) -> Any:
         """From kept arrays, where the model is an LDS and the data are few (see `direct`)."""
-        if type(self) is not Kalman or self.core == "plain":
+        if type(self) is not Kalman or self.core in ("plain", "scan"):
             return None
         if verb == "log_likelihood":
             return direct.log_likelihood(model, y)
@@ -152,7 +157,7 @@ class Kalman(Filter):
             found = run_filter(p.system, p.begin, p.y, p.observed, last)
             if found is not None:
                 return found
-        run = _forward(p)
+        run = _forward(p, self.core)
         out = filter_moments(run, p.system, diffuse_constant=constant)
         value, _ = total(run, diffuse_constant=constant)
         end = (
@@ -230,7 +235,7 @@ class Kalman(Filter):
             found = run_moments(p.system, p.begin, p.y, p.observed, diffuse_constant=constant)
             if found is not None:
                 return found
-        run = _forward(p)
+        run = _forward(p, self.core)
         value, known = total(run, diffuse_constant=constant)
         return value, smooth(run, p.system, known, p.y.movedim(-2, 0))
 
@@ -281,8 +286,8 @@ class Kalman(Filter):
         )
 
 
-def _forward(p: Problem) -> Pass:
-    run = forward(p.system, p.begin, p.y, p.observed, p.active)
+def _forward(p: Problem, core: Core = "plain") -> Pass:
+    run = forward(p.system, p.begin, p.y, p.observed, p.active, core=core)
     check_finite(run)
     return run
 

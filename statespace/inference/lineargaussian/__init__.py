@@ -7,9 +7,10 @@ Time-varying, partly observed, batched; knows no model. `docs/numerics.md` deriv
 """
 
 from statespace.inference.lineargaussian.backward import Score, Smooth, score, smooth
-from statespace.inference.lineargaussian.forward import Pass, forward
+from statespace.inference.lineargaussian.forward import forward
 from statespace.inference.lineargaussian.likelihood import log_likelihood
 from statespace.inference.lineargaussian.moments import FilterMoments, filter_moments
+from statespace.inference.lineargaussian.passes import Pass
 from statespace.inference.lineargaussian.start import Start, start
 from statespace.inference.lineargaussian.system import System
 

@@ -22,8 +22,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from statespace.inference.lineargaussian import captured
 from statespace.inference.lineargaussian.delta import Delta
-from statespace.inference.lineargaussian.forward import Pass
+from statespace.inference.lineargaussian.passes import Pass
+from statespace.inference.lineargaussian.scan import descend
 from statespace.inference.lineargaussian.system import System
 from statespace.linalg import quadratic
 from statespace.shapes import once
@@ -72,24 +74,8 @@ def adjoint(run: Pass, system: System, known: Delta) -> Adjoint:
     e, xf = run.e @ turn, run.xf @ turn
     on = run.used.to(e.dtype)
     f, g, h = _masked(run, system, on)
-    row, t_max = system.steps(), e.shape[0]
-    n = system.n
-    eye = torch.eye(n, dtype=e.dtype, device=e.device)
-    r = e.new_zeros(*xf.shape[1:])
-    big = e.new_zeros(*h.shape[1:-2], n, n)
-    left = eye - g @ h
-    own = h.mT @ h
-    down: list[tuple[Tensor, ...]] = []
-    for t in range(t_max - 1, -1, -1):
-        after = (r, big)
-        u = e[t] - g[t].mT @ r
-        r = r + h[t].mT @ u
-        big = own[t] + left[t].mT @ big @ left[t]
-        down.append((u, r, big, *after))
-        a = row(t).A
-        r = a.mT @ r
-        big = a.mT @ big @ a
-    u, rr, nn, r_after, n_after = (torch.stack(v[::-1]) for v in zip(*down, strict=True))
+    rr, nn, r_after, n_after = _down(run, system, e, g, h)
+    u = e - g.mT @ r_after
     x = xf + run.sf @ (run.sf.mT @ r_after)
     eye_m = torch.eye(f.shape[-1], dtype=f.dtype, device=f.device)
     inverse = torch.linalg.solve_triangular(f, eye_m.expand_as(f), upper=False)
@@ -98,6 +84,40 @@ def adjoint(run: Pass, system: System, known: Delta) -> Adjoint:
     gn = g.mT @ n_after @ g
     weight = inverse.mT @ (eye_m + gn) @ inverse
     return Adjoint(x, inverse.mT @ u, rr, nn, n_after, g @ inverse, weight)
+
+
+def _down(
+    run: Pass, system: System, e: Tensor, g: Tensor, h: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The recursion by whatever made the pass; on a GPU the loop is recorded."""
+    moving = system.over_time("A", len(run.batch_shape))
+    if run.scanned:
+        return descend(e, g, h, moving[1:] if "A" in system.varies else moving)
+    if captured.suits(e, 0):
+        found = captured.descend(e, g, h, moving)
+        if found is not None:
+            return found
+    return _loop(e, g, h, system)
+
+
+def _loop(e: Tensor, g: Tensor, h: Tensor, system: System) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """r- and N- of each row, and r and N after it, row by row; see `scan.descend`."""
+    row, n = system.steps(), system.n
+    r = e.new_zeros(*e.shape[1:-2], n, e.shape[-1])
+    big = e.new_zeros(*h.shape[1:-2], n, n)
+    left = torch.eye(n, dtype=e.dtype, device=e.device) - g @ h
+    own = h.mT @ h
+    down: list[tuple[Tensor, ...]] = []
+    for t in range(e.shape[0] - 1, -1, -1):
+        after = (r, big)
+        r = r + h[t].mT @ (e[t] - g[t].mT @ r)
+        big = own[t] + left[t].mT @ big @ left[t]
+        down.append((r, big, *after))
+        a = row(t).A
+        r = a.mT @ r
+        big = a.mT @ big @ a
+    rr, nn, r_after, n_after = (torch.stack(v[::-1]) for v in zip(*down, strict=True))
+    return rr, nn, r_after, n_after
 
 
 def columns_of(known: Delta) -> Tensor:

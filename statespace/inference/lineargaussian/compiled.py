@@ -8,7 +8,7 @@ and for the moments of what was not observed when the noise of y is correlated.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from statespace.inference.lineargaussian.complete import Settled, lanes_of
 from statespace.inference.lineargaussian.delta import Delta, solve
 from statespace.inference.lineargaussian.layout import Layout
 from statespace.inference.lineargaussian.moments import gained
+from statespace.inference.lineargaussian.passes import Core
 from statespace.inference.lineargaussian.scores import (
     NO_SECOND,
     gradients,
@@ -33,7 +34,6 @@ from statespace.inference.lineargaussian.system import System
 from statespace.shapes import every
 
 __all__ = [
-    "Core",
     "Run",
     "is_dense",
     "layout_of",
@@ -43,14 +43,17 @@ __all__ = [
     "suits",
 ]
 
-Core = Literal["auto", "plain", "compiled"]
 _LOG_2PI = 1.8378770664093453
 SHORT = 1000  # rows up to which one series alone is not worth two passes
 
 
 def suits(system: System, y: Tensor, core: Core) -> bool:
     """Whether the compiled path serves a problem at all."""
-    if core == "plain" or y.device.type != "cpu" or y.dtype not in (torch.float32, torch.float64):
+    if (
+        core in ("plain", "scan")
+        or y.device.type != "cpu"
+        or y.dtype not in (torch.float32, torch.float64)
+    ):
         return False
     return system.n > 0 and system.m > 0 and y.shape[-2] > 0 and y.dtype == system.A.dtype
 

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from statespace.errors import DerivativeError, NumericalError, place
 from statespace.inference.lineargaussian.backward import score
-from statespace.inference.lineargaussian.compiled import Core, run_forward, run_score, suits
+from statespace.inference.lineargaussian.compiled import run_forward, run_score, suits
 from statespace.inference.lineargaussian.delta import Delta, absorb, solve
-from statespace.inference.lineargaussian.forward import Pass, forward
+from statespace.inference.lineargaussian.forward import forward
 from statespace.inference.lineargaussian.moments import gained, log_densities
+from statespace.inference.lineargaussian.passes import Core, Pass
 from statespace.inference.lineargaussian.start import Start, start
 from statespace.inference.lineargaussian.system import System
 
@@ -38,8 +39,8 @@ def log_likelihood(
         active: (*batch, T) boolean.
         diffuse_constant: whether log 2 pi / 2 is counted for each diffuse direction resolved.
         begin: the augmented start, where it is not the system's own prior; it is held.
-        core: "compiled" and "plain" loops give the same numbers; "auto" takes the compiled ones
-            where they serve.
+        core: "compiled" and "plain" loops and the "scan" over time give the same numbers; "auto"
+            takes the compiled loops, or on a GPU the scan, where they serve.
 
     Returns:
         The log-likelihood; -inf where noise-free entries contradict the data.
@@ -102,7 +103,7 @@ class _LogLikelihood(torch.autograd.Function):
         begin = start(system) if begin is None else begin
         wanted = any(ctx.needs_input_grad)
         if wanted:
-            ctx.system, ctx.rest = system, (begin, observed, active)
+            ctx.system, ctx.rest = system, (begin, observed, active, core)
             ctx.run = ctx.compiled = None
             ctx.save_for_backward(*args[:-1])
         if suits(system, y, core):
@@ -112,7 +113,7 @@ class _LogLikelihood(torch.autograd.Function):
                 if wanted:
                     ctx.compiled = compiled
                 return value
-        run = forward(system, begin, y, observed, active, keep=wanted)
+        run = forward(system, begin, y, observed, active, keep=wanted, core=core)
         check_finite(run)
         value, known = total(run, diffuse_constant=constant)
         if wanted:
@@ -140,8 +141,8 @@ def _score(ctx: Any, weight: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor
         if parts is not None:
             return parts
     if ctx.run is None:
-        begin, observed, active = ctx.rest
-        ctx.run = forward(system, begin, inputs[0], observed, active)
+        begin, observed, active, core = ctx.rest
+        ctx.run = forward(system, begin, inputs[0], observed, active, core=core)
         check_finite(ctx.run)
         _, ctx.known = total(ctx.run)
     return score(ctx.run, system, ctx.known, weight, inputs)

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from statespace.inference.lineargaussian.delta import Delta, absorb, solve
-from statespace.inference.lineargaussian.forward import Pass
+from statespace.inference.lineargaussian.passes import Pass
+from statespace.inference.lineargaussian.scan import running_rows
 from statespace.inference.lineargaussian.system import System
 from statespace.linalg import quadratic
+from statespace.shapes import join
 
 _LOG_2PI = 1.8378770664093453
 
@@ -37,7 +39,7 @@ def filter_moments(run: Pass, system: System, *, diffuse_constant: bool = True) 
     predicted_mean, predicted_cov = with_delta(run.x, run.s, before)
     c, d, r = (system.over_time(k, len(run.batch_shape)) for k in "CdR")
     y_mean = (c @ predicted_mean[..., None])[..., 0] + d
-    y_cov = with_delta(c @ run.x, _beside(c @ run.s, r), before)[1]
+    y_cov = with_delta(c @ run.x, join(c @ run.s, r), before)[1]
     increments = log_densities(run) + (gained(after) - gained(before))
     if not diffuse_constant:
         increments = increments + 0.5 * _LOG_2PI * (after.resolved - before.resolved)
@@ -76,6 +78,8 @@ def with_delta(x: Tensor, s: Tensor, known: Delta) -> tuple[Tensor, Tensor]:
 
 def _running_rows(run: Pass) -> Tensor:
     k = run.e.shape[-1] - 1
+    if k and run.scanned:
+        return running_rows(run)
     rows = run.start.rows.expand(*run.batch_shape, k + 1, k + 1)
     if k == 0:
         squares = run.e[..., 0].square().sum(-1).cumsum(0)
@@ -86,8 +90,3 @@ def _running_rows(run: Pass) -> Tensor:
         rows = absorb(rows, e)
         out.append(rows)
     return torch.stack(out)
-
-
-def _beside(a: Tensor, b: Tensor) -> Tensor:
-    lead = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    return torch.cat([x.expand(*lead, *x.shape[-2:]) for x in (a, b)], -1)

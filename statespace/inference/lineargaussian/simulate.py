@@ -76,7 +76,7 @@ def posterior_draws(
     lead = torch.Size((num, *mean.shape[:-2]))
     z, y = simulate(centred, start, lead, mean.shape[-2], generator)
     y = torch.where(observed, y, zero(y))
-    run = forward(centred, start, y, observed, active)
+    run = forward(centred, start, y, observed, active, core="auto")
     known = total(run)[1]
     if bool((known.blind != 0).any()):
         raise NumericalError(

@@ -90,7 +90,7 @@ class System:
         """One array with the time axis first: (T or 1, *batch, ...), of `batch_rank` batch axes."""
         x, rank = getattr(self, name), 1 if name in "bd" else 2
         x = x.root if isinstance(x, Covariance) else x
-        return time_first(x, rank, batch_rank) if name in self.varies else x[None]
+        return time_first(x if name in self.varies else x.unsqueeze(-rank - 1), rank, batch_rank)
 
     def detach(self) -> System:
         """The same numbers without a graph."""

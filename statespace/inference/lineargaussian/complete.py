@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from statespace import kernels
 from statespace.inference.lineargaussian.layout import Layout
 from statespace.inference.lineargaussian.system import System
-from statespace.kernels import Data, Model, Score, Shared, Smooth
+from statespace.kernels import Data, Ends, Model, Score, Shared, Smooth
 
 __all__ = ["Settled", "lanes_of"]
 
@@ -75,6 +75,19 @@ class Settled:
             kernels.means(lanes, model, data, shared, self.rows, low, high, out)
 
         key = ("means", lanes.width, model.a.dtype)
+        kernels.announced(key, lambda: kernels.spread(piece, tasks))
+        return out
+
+    def ahead(self, model: Model, data: Data, ends: Ends) -> NDArray[np.float64]:
+        """Fills filtered means, and of increments what hangs on the data; gives `squares`."""
+        lanes, tasks = lanes_of(self.layout)
+        out = np.empty((self.layout.sets, self.layout.series))
+        shared = self._in_numbers(model.a.dtype)
+
+        def piece(low: int, high: int) -> None:
+            kernels.filter_shared(lanes, model, data, shared, self.rows, low, high, out, ends)
+
+        key = ("ahead", lanes.width, model.a.dtype)
         kernels.announced(key, lambda: kernels.spread(piece, tasks))
         return out
 

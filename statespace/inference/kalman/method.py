@@ -26,6 +26,7 @@ from statespace.inference.lineargaussian import (
 from statespace.inference.lineargaussian.compiled import Core, run_moments, suits
 from statespace.inference.lineargaussian.filtered import Found, run_filter
 from statespace.inference.lineargaussian.likelihood import check_finite, total
+from statespace.inference.lineargaussian.opening import plain_filter, run_opening
 from statespace.inference.lineargaussian.simulate import posterior_draws, simulate
 from statespace.interface import Filter, Info, LinearGaussian, Row, State
 from statespace.interface.methods import AtOnce
@@ -142,29 +143,15 @@ class Kalman(Filter):
     def _filter(self, p: Problem, last: Tensor, constant: bool, keep: str) -> Found:
         """Filtered moments, compiled where that serves."""
         if suits(p.system, p.y, self.core):
-            found = run_filter(p.system, p.begin, p.y, p.observed, last, keep)
+            data = (p.system, p.begin, p.y, p.observed)
+            if p.begin.x.shape[-1] == 1:
+                found = run_filter(*data, last, keep)
+            else:
+                found = run_opening(*data, p.active, last, keep, diffuse_constant=constant)
             if found is not None:
                 return found
-        run = _forward(p)
-        out = filter_moments(run, p.system, diffuse_constant=constant)
-        value, _ = total(run, diffuse_constant=constant)
-        end = (
-            _pick(run.xf, last),
-            _pick(run.sf.expand(*out.cov.shape), last),
-            _pick(out.rows, last),
-        )
-        found = Found(
-            out.mean.movedim(0, -2),
-            out.cov.movedim(0, -3),
-            out.predicted_mean.movedim(0, -2),
-            out.predicted_cov.movedim(0, -3),
-            out.y_mean.movedim(0, -2),
-            out.y_cov.movedim(0, -3),
-            out.increments.movedim(0, -1),
-            value,
-            end,
-        )
-        return found.keeping(keep, last)
+        told = (p.system, p.begin, p.y, p.observed, p.active, last)
+        return plain_filter(*told, diffuse_constant=constant).keeping(keep, last)
 
     def log_likelihood(
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None
@@ -289,11 +276,3 @@ def _forward(p: Problem) -> Pass:
 
 def _moments(mean: Tensor, cov: Tensor) -> Gaussian:
     return Gaussian(mean, Covariance(cov, cov.new_zeros(*cov.shape[:-1], 0)))
-
-
-def _pick(x: Tensor, last: Tensor) -> Tensor:
-    """Row `last` (*batch,) of x (T, *batch, ...)."""
-    if last.dim() == 0:
-        return x[last]
-    index = last.reshape(1, *last.shape, *(1,) * (x.dim() - 1 - last.dim()))
-    return x.take_along_dim(index, 0)[0]

@@ -25,6 +25,7 @@ from statespace.inference.lineargaussian.layout import Layout
 from statespace.inference.lineargaussian.likelihood import total
 from statespace.inference.lineargaussian.start import Start
 from statespace.inference.lineargaussian.system import System
+from statespace.linalg import lq
 
 __all__ = ["posterior_draws", "simulate"]
 
@@ -59,12 +60,18 @@ def _draw(
 
 
 def _first(begin: Start, e: Tensor) -> Tensor:
-    """Draws of z_1, (*lead, n); diffuse directions stand at their mean."""
-    delta = solve(begin.rows)
+    """Draws of z_1, (*lead, n); diffuse directions stand at their mean.
+
+    Of the roots of a belief the triangular one with a positive diagonal is taken: another one would
+    give other draws for the same seed.
+    """
+    delta, root = solve(begin.rows), lq(begin.s)
+    negative = root.diagonal(dim1=-2, dim2=-1)[..., None, :] < 0
+    root = torch.where(negative, -root, root)
     k = delta.root.shape[-1]
     shift = delta.mean + (delta.root @ e[..., :k, None])[..., 0]
     z = begin.x[..., 0] + (begin.x[..., 1:] @ shift[..., None])[..., 0]
-    return z + (begin.s @ e[..., k:, None])[..., 0]
+    return z + (root @ e[..., k:, None])[..., 0]
 
 
 def _paths(system: System, z: Tensor, e: Tensor, core: Core) -> tuple[Tensor, Tensor]:

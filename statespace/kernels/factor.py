@@ -57,6 +57,17 @@ def _width(lanes):
     return lambda lanes: number
 
 
+def epsilon(array: Any) -> float:
+    """The rounding unit of its numbers; a constant of the compiled code."""
+    return float(np.finfo(array.dtype).eps)
+
+
+@overload(epsilon)
+def _epsilon(array):  # `np.finfo` in compiled code would load much of numba, and scipy, with it
+    unit = float(np.finfo(str(array.dtype)).eps)
+    return lambda array: unit
+
+
 @inner
 def pk(a, b):
     """Where (a, b) of a packed triangle stands, a >= b."""
@@ -126,7 +137,7 @@ def whiten(lanes, factor, tr, m, n, y, c, c0, r, turn, l0, rows):
     w = width(lanes)
     number = r.dtype.type
     zero, one = splat(lanes, number(0)), splat(lanes, number(1))
-    rounding = splat(lanes, number((8 * np.finfo(r.dtype).eps) ** 2))
+    rounding = splat(lanes, number((8 * epsilon(r)) ** 2))
     columns = factor.shape[2]
     for i in range(m):
         seen, size = load(lanes, y, i * w), zero
@@ -183,7 +194,7 @@ def observe(lanes, c, c0, r, m, n, k, y, x, u, d, f, v, gain, gains, g0, inverse
     number = d.dtype.type
     zero, one = splat(lanes, number(0)), splat(lanes, number(1))
     wide_zero, wide_one = splat(lanes, 0.0), splat(lanes, 1.0)
-    rounding = splat(lanes, number((32 * n * np.finfo(d.dtype).eps) ** 2 * n))
+    rounding = splat(lanes, number((32 * n * epsilon(d)) ** 2 * n))
     for a in range(n):  # v holds the variances of the states while a row is absorbed
         p = load(lanes, d, a * w)
         for j in range(a + 1, n):
@@ -252,7 +263,7 @@ def orthogonalise(lanes, rows, weights, n, columns, u, d, scratch):
     w = width(lanes)
     number = d.dtype.type
     zero, one = splat(lanes, number(0)), splat(lanes, number(1))
-    rounding = splat(lanes, number((8 * np.finfo(d.dtype).eps) ** 2))
+    rounding = splat(lanes, number((8 * epsilon(d)) ** 2))
     for a in range(n):
         size = zero
         for j in range(columns):

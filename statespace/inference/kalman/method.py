@@ -76,7 +76,7 @@ class Kalman(Filter):
         known = direct.given(model, y)
         if known is None or not known.complete():
             return None
-        found = direct.smooth_alone(known) if known.short and keep == "all" else None
+        found = direct.smooth_alone(known, keep) if known.short else None
         if found is not None:
             return found
         lengths = torch.full(known.batch, known.rows)

@@ -253,6 +253,20 @@ def test_the_last_of_a_million_rows_in_fifty_megabytes(start: str, gaps: str) ->
     assert float(done.stdout) < 50
 
 
+@pytest.mark.parametrize("batch", [(), (1,), (5,)], ids=str)
+def test_the_short_way_keeps_as_the_long_one(batch: tuple[int, ...]) -> None:
+    """Plain tensors and arrays, with and without an axis of features, for which no door opens."""
+    lds = ss.LDS(2, 1, seed=0)
+    y = lds.sample(20, batch, seed=1).y
+    for data in (y, y.numpy(), *(() if batch else (y[:, 0],))):
+        whole = lds.smooth(data, mask=np.ones(np.shape(data), dtype=bool))  # a mask is looked at
+        for keep in ("marginals", "means"):
+            part = lds.smooth(data, keep=keep)
+            gone = {name for name, axes in part.layout.items() if not axes.kept(keep)}
+            held_alike(part, whole, gone, 1e-10)
+            same(part.sample(2, seed=3), whole.sample(2, seed=3))
+
+
 @pytest.mark.parametrize("keep", ["mean", "", None, True, 1, torch.ones(2), "last"])
 def test_another_word_is_refused(keep: Any) -> None:
     """By both verbs, before the data are looked at; and `last` where it means nothing."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 __all__ = [
     "DataError",
     "DerivativeError",
+    "FieldError",
     "InputError",
     "InputTypeError",
     "MethodError",
@@ -45,6 +46,10 @@ class MethodError(StateSpaceError, TypeError):
 
 class DerivativeError(StateSpaceError, RuntimeError):
     """A derivative was asked for that is not implemented (never a silent zero)."""
+
+
+class FieldError(StateSpaceError, AttributeError):
+    """A field of a record was not kept; the message says what to ask for to have it."""
 
 
 class StorageError(StateSpaceError, ValueError):

@@ -23,6 +23,7 @@ __all__ = [
     "join",
     "leaves",
     "once",
+    "row_at",
     "shift",
     "tmap",
     "where_tree",
@@ -245,3 +246,22 @@ def where_tree(active: Tensor, new: Any, old: Any) -> Any:
         return torch.where(align(active, a.ndim), a, b)
 
     return tmap(choose, new, old)
+
+
+def row_at(x: Tensor, at: Tensor, rank: int) -> Tensor:
+    """Row `at` (*batch,) of each series of x (*batch, T, *event), as (*batch, 1, *event).
+
+    The two batches broadcast; `rank` is how many axes that of x has. What comes back has memory of
+    its own.
+
+    Example:
+        >>> row_at(torch.arange(6.0).reshape(2, 3), torch.tensor([2, 0]), 1)
+        tensor([[2.],
+                [3.]])
+    """
+    if at.numel() and bool((at == at.reshape(-1)[0]).all()):
+        return x.narrow(rank, int(at.reshape(-1)[0]), 1).clone()
+    lead = torch.broadcast_shapes(at.shape, x.shape[:rank])
+    x = x.expand(*lead, *x.shape[rank:])
+    index = at.expand(lead)[(..., *(None,) * (x.ndim - len(lead)))]
+    return x.take_along_dim(index, len(lead))

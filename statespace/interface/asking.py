@@ -28,39 +28,45 @@ from statespace.interface.question import (
 )
 from statespace.interface.randomness import lend
 from statespace.interface.values import State
-from statespace.results import Filtered, Forecast, Score, Smoothed
+from statespace.results import Filtered, Forecast, Score, Smoothed, read_keep
 from statespace.sequences import read_count
 
 __all__ = ["at_once", "filter", "forecast", "log_likelihood", "score", "smooth"]
 
 
-def filter(model: Any, y: Any, inputs: Any, asked: Question) -> Filtered:
+def filter(model: Any, y: Any, inputs: Any, asked: Question, keep: Any) -> Filtered:
     """See `Verbs.filter`."""
+    keep = read_keep(keep, Filtered)
     data = read(model, y, inputs, asked)
     with answering(model, data, asked) as a, torch.no_grad():
         method = as_filter(model, a.method, "filter")
-        found = method.scan(model, data, a.generator, a.state)
+        found = method.scan_keeping(model, data, a.generator, a.state, keep)
         state = stamp(found.state, model, method, a.own, data.batch_shape)
-    return replace(found, state=state, seed=a.recorded(model))
+    return found.having(state=state, seed=a.recorded(model))
 
 
-def at_once(verb: AtOnce, model: Any, y: Any) -> Any:
+def at_once(verb: AtOnce, model: Any, y: Any, keep: Any = "all") -> Any:
     """The default method's answer to numbers that came alone, without the door; or None."""
+    keep = read_keep(keep, Smoothed)
     if type(y) is np.ndarray and y.dtype.kind == "f" and y.flags.carray:
         # a record keeps y, and the array may be written to later
         y = torch.from_numpy(y if verb == "log_likelihood" else y.copy())
     elif type(y) is not Tensor:
         return None
     method = model.default_method()
-    return method.at_once(verb, model, y) if isinstance(method, Method) else None
+    if not isinstance(method, Method):
+        return None
+    return method.at_once(verb, model, y, keep)
 
 
-def smooth(model: Any, y: Any, inputs: Any, asked: Question) -> Smoothed:
+def smooth(model: Any, y: Any, inputs: Any, asked: Question, keep: Any) -> Smoothed:
     """See `Verbs.smooth`."""
+    keep = read_keep(keep, Smoothed)
     data = read(model, y, inputs, asked)
     with answering(model, data, asked) as a, torch.no_grad():
-        found: Smoothed = a.method.smooth(model, data, a.generator, a.state)
-    return replace(found, seed=a.recorded(model))
+        method: Method = a.method
+        found = method.smooth_keeping(model, data, a.generator, a.state, keep)
+    return found.having(seed=a.recorded(model))
 
 
 def log_likelihood(model: Any, y: Any, inputs: Any, asked: Question) -> Tensor:
@@ -106,7 +112,7 @@ def forecast(
         assert ahead is not None
         with answering(model, data, asked) as a, torch.no_grad():
             method = as_filter(model, a.method, "forecast")
-            found = method.scan(model, data, a.generator, a.state)
+            found = method.scan_keeping(model, data, a.generator, a.state, "last")
             state = replace(found.state, batch_shape=data.batch_shape)
             out = method.forecast(model, state, ahead, num, a.generator)
         start = data.lengths if asked.state is None else data.lengths + asked.state.t

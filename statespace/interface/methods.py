@@ -15,7 +15,7 @@ from statespace.errors import MethodError
 from statespace.interface.arguments import Checked
 from statespace.interface.stepping import filtered, forecast_by_draws, rows_of
 from statespace.interface.values import Context, Info, Kind, Row, State
-from statespace.results import Filtered, FitResult, Forecast, Smoothed
+from statespace.results import Filtered, FitResult, Forecast, Smoothed, keeping
 from statespace.sequences import Sequences
 from statespace.shapes import tmap
 
@@ -63,7 +63,16 @@ class Method(metaclass=Checked):
     ) -> Smoothed:
         """Beliefs given all of y, and joint draws."""
 
-    def at_once(self, verb: AtOnce, model: Any, y: Tensor) -> Any:
+    def smooth_keeping(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None, keep: str
+    ) -> Smoothed:
+        """`smooth`, of which the record holds what `keep` says (see the verb).
+
+        A method that can leave out the computing too overrides it.
+        """
+        return keeping(self.smooth(model, data, generator, state), keep)
+
+    def at_once(self, verb: AtOnce, model: Any, y: Tensor, keep: str = "all") -> Any:
         """The answer of a verb to plain data by a way shorter than the door; None: no such way.
 
         The verbs ask first, with a tensor that nobody has looked at and nothing beside it. What
@@ -144,6 +153,15 @@ class Filter(Method):
             state, info = self.step(model, state, row)
             infos.append(info)
         return filtered(self.kind(model, data), data, infos, state)
+
+    def scan_keeping(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None, keep: str
+    ) -> Filtered:
+        """`scan`, of which the record holds what `keep` says (see the verb).
+
+        A method that can leave out the computing too overrides it.
+        """
+        return keeping(self.scan(model, data, generator, state), keep)
 
     def log_likelihood(
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None

@@ -47,10 +47,25 @@ class Verbs:
         state: State | None = None,
         method: Any = None,
         seed: int | None = None,
+        keep: str = "all",
     ) -> Filtered:
-        """p(z_t | y_1 .. y_t) for every t, and one-step-ahead predictions; never looks ahead."""
+        """p(z_t | y_1 .. y_t) for every t, and one-step-ahead predictions; never looks ahead.
+
+        Args:
+            y: See the class, as for all arguments that are not named here.
+            inputs: See there.
+            mask: See there.
+            lengths: See there.
+            condition: See there.
+            state: See there.
+            method: See there.
+            seed: See there.
+            keep: How much the record holds: "all"; "means", without covariances; or "last", the
+                last row of each series with everything, so that memory does not grow with T. The
+                log-likelihood and the state to go on from are there always.
+        """
         asked = Question(mask, lengths, condition, state, method, seed)
-        return asking.filter(self, y, inputs, asked)
+        return asking.filter(self, y, inputs, asked, keep)
 
     @verb
     def smooth(
@@ -64,14 +79,28 @@ class Verbs:
         state: State | None = None,
         method: Any = None,
         seed: int | None = None,
+        keep: str = "all",
     ) -> Smoothed:
-        """p(z_t | y) for every t, given all of y; joint draws by `.sample`."""
+        """p(z_t | y) for every t, given all of y; joint draws by `.sample`.
+
+        Args:
+            y: See the class, as for all arguments that are not named here.
+            inputs: See there.
+            mask: See there.
+            lengths: See there.
+            condition: See there.
+            state: See there.
+            method: See there.
+            seed: See there.
+            keep: How much the record holds: "all"; "marginals", without what joins z_{t+1} and
+                z_t; or "means", without covariances. Joint draws need none of it.
+        """
         if inputs is mask is lengths is condition is state is method is seed is None:
-            found = asking.at_once("smooth", self, y)
+            found = asking.at_once("smooth", self, y, keep)
             if found is not None:
                 return found
         asked = Question(mask, lengths, condition, state, method, seed)
-        return asking.smooth(self, y, inputs, asked)
+        return asking.smooth(self, y, inputs, asked, keep)
 
     @verb
     def log_likelihood(

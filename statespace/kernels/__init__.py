@@ -9,19 +9,22 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from statespace.kernels.tables import Data, Filter, Model, Score, Second, Shared, Smooth
+from statespace.kernels.tables import Data, Ends, Filter, Model, Score, Second, Shared, Smooth
 
 if TYPE_CHECKING:
     from statespace.kernels.compiling import announced, spread
+    from statespace.kernels.filtering import filter_means, filter_shared
     from statespace.kernels.forward import filter_each
     from statespace.kernels.lanes import Lanes
     from statespace.kernels.shared_back import means_back
     from statespace.kernels.shared_covs import settle, settle_back
     from statespace.kernels.shared_means import means
+    from statespace.kernels.simulate import simulate_each
     from statespace.kernels.smooth import smooth_each
 
 __all__ = [
     "Data",
+    "Ends",
     "Filter",
     "Lanes",
     "Model",
@@ -31,10 +34,13 @@ __all__ = [
     "Smooth",
     "announced",
     "filter_each",
+    "filter_means",
+    "filter_shared",
     "means",
     "means_back",
     "settle",
     "settle_back",
+    "simulate_each",
     "smooth_each",
     "spread",
 ]
@@ -43,10 +49,13 @@ _NAMES = {  # where each name lives; imported, and numba with it, when it is fir
     "Lanes": "lanes",
     "announced": "compiling",
     "filter_each": "forward",
+    "filter_means": "filtering",
+    "filter_shared": "filtering",
     "means": "shared_means",
     "means_back": "shared_back",
     "settle": "shared_covs",
     "settle_back": "shared_covs",
+    "simulate_each": "simulate",
     "smooth_each": "smooth",
     "spread": "compiling",
 }

@@ -12,6 +12,7 @@ from typing import Any
 
 import numba
 import torch
+from numba.core.runtime import rtsys
 
 from statespace.kernels.caching import directory
 
@@ -30,9 +31,26 @@ def kernel(function: Callable[..., Any]) -> Any:
     settings: Any = numba.config
     before, settings.CACHE_DIR = settings.CACHE_DIR, str(place)
     try:
-        return numba.njit(cache=True, **_OPTIONS)(function)
+        return _loading(numba.njit(cache=True, **_OPTIONS)(function))
     finally:
         settings.CACHE_DIR = before
+
+
+def _loading(dispatcher: Any) -> Any:
+    """The same, loading what is kept on disk without what numba needs for compiling only.
+
+    numba first imports all that compiled code may ever call, which takes longer than the loading.
+    Where nothing is kept, its compiler does so itself.
+    """
+    cache = dispatcher._cache
+
+    def load(signature: Any, target: Any) -> Any:
+        rtsys.initialize(target)
+        with cache._guard_against_spurious_io_errors():
+            return cache._load_overload(signature, target)
+
+    cache.load_overload = load
+    return dispatcher
 
 
 def inner(function: Callable[..., Any]) -> Any:

@@ -11,7 +11,17 @@ from statespace.kernels.factor import orthogonalise, width
 from statespace.kernels.lanes import gather, load, splat_at, store
 from statespace.kernels.memory import ahead, set_of
 
-__all__ = ["Given", "Sizes", "add_bias", "begin", "given_of", "read_row", "row_of", "sizes_of"]
+__all__ = [
+    "Given",
+    "Sizes",
+    "add_bias",
+    "add_rows_of",
+    "begin",
+    "given_of",
+    "read_row",
+    "row_of",
+    "sizes_of",
+]
 
 
 class Sizes(NamedTuple):
@@ -119,19 +129,24 @@ def read_row(lanes, z, g, first, count, t, y):
 
 
 @inner
+def add_rows_of(lanes, shift, rows, each, size, first, count, t, k, x):
+    """Adds row t of a table (series, rows, size), of one series unless `each`, to column 0 of x."""
+    w = width(lanes)
+    own = ahead(shift, row_of(rows, t) * size)
+    if each:
+        for lane in range(count):
+            for a in range(size):
+                x[a * k * w + lane] += own[(first + lane) * rows * size + a]
+    else:
+        for a in range(size):
+            at = a * k * w
+            store(lanes, x, at, load(lanes, x, at) + splat_at(lanes, own, a))
+
+
+@inner
 def add_bias(lanes, z, g, first, count, t, k, x):
     """Adds b_t to the mean, the first of k columns."""
-    w = width(lanes)
-    n = z.n
-    bias = ahead(g.b, row_of(g.b_rows, t) * n)
-    if g.b_series > 1:
-        for lane in range(count):
-            for a in range(n):
-                x[a * k * w + lane] += bias[(first + lane) * g.b_rows * n + a]
-    else:
-        for a in range(n):
-            at = a * k * w
-            store(lanes, x, at, load(lanes, x, at) + splat_at(lanes, bias, a))
+    add_rows_of(lanes, g.b, g.b_rows, g.b_series > 1, z.n, first, count, t, k, x)
 
 
 @called

@@ -19,7 +19,7 @@ from statespace.kernels.shared_rows import (
     read_complete,
 )
 
-__all__ = ["begin_mean", "mean_memory", "means", "pass_row"]
+__all__ = ["absorb_row", "begin_mean", "mean_memory", "means", "pass_row"]
 
 
 class _Means(NamedTuple):
@@ -53,19 +53,24 @@ def begin_mean(lanes, z, g, first, count, x):
 
 
 @inner
-def pass_row(lanes, z, g, own, first, count, t, s, e, squares):
-    """From the mean before row t to the one after it; leaves residuals."""
-    m, n = z.m, z.n
-    row = gains_at(z, own, t)
-    if t > 0:
-        move_mean(lanes, ahead(g.a, row_of(g.a_rows, t) * n * n), n, s.x, s.moved)
-        add_bias(lanes, z, g, first, count, t, 1, s.x)
+def absorb_row(lanes, z, g, own, first, count, t, s, e, squares):
+    """The mean after row t; leaves residuals, and adds their squares."""
+    m, row = z.m, gains_at(z, own, t)
     read_complete(lanes, z, g, first, count, t, s.y)
     if own.turn_rows > 0:
         copy(lanes, s.y, s.u, m)
         set_zero(lanes, s.y, m)
         add_band(lanes, row.turn, m, 1, m, m, 1, s.u, s.y)
-    absorb_mean(lanes, row, m, n, s.y, s.x, e, squares)
+    absorb_mean(lanes, row, m, z.n, s.y, s.x, e, squares)
+
+
+@inner
+def pass_row(lanes, z, g, own, first, count, t, s, e, squares):
+    """From the mean after row t - 1 to the one after row t."""
+    if t > 0:
+        move_mean(lanes, ahead(g.a, row_of(g.a_rows, t) * z.n * z.n), z.n, s.x, s.moved)
+        add_bias(lanes, z, g, first, count, t, 1, s.x)
+    absorb_row(lanes, z, g, own, first, count, t, s, e, squares)
 
 
 @kernel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["Data", "Filter", "Model", "Score", "Second", "Shared", "Smooth"]
+__all__ = ["Data", "Ends", "Filter", "Model", "Score", "Second", "Shared", "Smooth"]
 
 
 class Model(NamedTuple):
@@ -61,6 +61,27 @@ class Filter(NamedTuple):
     predicted_cov: Any
     increments: Any
     root: Any
+    last: Any
+
+
+class Ends(NamedTuple):
+    """Filtered means, and all about the last row of each series, out; a start with one column.
+
+    Attributes:
+        mean, predicted_mean: (sets, series, T, n); of no rows where the last is enough.
+        increments: (sets, series, T), of as many.
+        end: (sets, 2, series, n), the mean before and after the last row was seen.
+        roots: (sets, 2, series, n, n), of its covariance; zeros before.
+        gain: (sets, series), its increment.
+        last: In: the last row of each series, (sets, series).
+    """
+
+    mean: Any
+    predicted_mean: Any
+    increments: Any
+    end: Any
+    roots: Any
+    gain: Any
     last: Any
 
 

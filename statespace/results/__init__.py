@@ -9,6 +9,7 @@ fields that speak of y have none either.
 from statespace.results.filtered import Filtered
 from statespace.results.fit import FitResult, StandardErrors
 from statespace.results.forecast import Forecast
+from statespace.results.keeping import keeping, read_keep
 from statespace.results.record import KINDS
 from statespace.results.score import Score
 from statespace.results.smoothed import Smoothed
@@ -23,4 +24,6 @@ __all__ = [
     "Smoothed",
     "StandardErrors",
     "Trajectory",
+    "keeping",
+    "read_keep",
 ]

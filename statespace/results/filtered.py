@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 
 from statespace.results.frames import names_of_y, row_labels, stack_series, to_columns
-from statespace.results.record import Axes, Record, check_kind, stddev
+from statespace.results.record import Axes, Record, check_kind, nothing, stddev
 from statespace.sequences import Index
 
 __all__ = ["Filtered"]
@@ -21,7 +21,8 @@ class Filtered(Record):
 
     What a model has no use for is None: a discrete state has `probs` and no moments. The features
     axis m is absent where the data had none. No field carries a gradient; the verb
-    `log_likelihood` does.
+    `log_likelihood` does. With `keep="means"` there are no covariances, and with `keep="last"` one
+    row, the last of each series; to read what was not kept is a `FieldError`.
 
     Attributes:
         mean: E[z_t given y_1..y_t], (*batch, T, n).
@@ -42,6 +43,8 @@ class Filtered(Record):
         predicted_probs: P(k_t given y_1..y_{t-1}), (*batch, T, K).
         repairs: How many covariances had to be repaired.
         seed: The seed that gives it again; None where nothing was drawn, or a state went on.
+        keep: How much is held of it: "all", "means" or "last".
+        start: The row of the data that row 0 is, (*batch,); None for row 0.
 
     Example:
         >>> import torch
@@ -70,14 +73,16 @@ class Filtered(Record):
         "log_likelihood": Axes(0, rows=False),
         "probs": Axes(1),
         "predicted_probs": Axes(1),
+        "start": Axes(0, rows=False),
     }
+    keeps: ClassVar[tuple[str, ...]] = ("all", "means", "last")
 
     mean: Tensor | None = None
-    cov: Tensor | None = None
+    cov: Tensor | None = field(default_factory=nothing)
     predicted_mean: Tensor | None = None
-    predicted_cov: Tensor | None = None
+    predicted_cov: Tensor | None = field(default_factory=nothing)
     y_mean: Tensor | None = None
-    y_cov: Tensor | None = None
+    y_cov: Tensor | None = field(default_factory=nothing)
     innovations: Tensor | None = None
     increments: Tensor | None = None
     log_likelihood: Tensor = field(kw_only=True)
@@ -90,11 +95,13 @@ class Filtered(Record):
     predicted_probs: Tensor | None = None
     repairs: int = 0
     seed: int | None = field(default=None, kw_only=True)
+    keep: str = field(default="all", kw_only=True)
+    start: Tensor | None = field(default=None, kw_only=True)
     settled: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         check_kind(self.kind)
-        self._settle()
+        super().__post_init__()
 
     @property
     def stddev(self) -> Tensor | None:
@@ -118,18 +125,22 @@ class Filtered(Record):
         (feature, prediction | stddev | innovation).
         """
         ones = list(self)
-        rows = [row_labels(one.index, int(one.lengths)) for one in ones]
+        starts = [0 if one.start is None else int(one.start) for one in ones]
+        rows = [
+            row_labels(one.index, int(one.lengths), start=start)
+            for one, start in zip(ones, starts, strict=True)
+        ]
         columns = [one._columns() for one in ones]
         return stack_series(columns, rows, self.batch_shape, self.index)
 
     def _columns(self) -> dict[Any, Any]:
-        out = state_columns(self.mean, self.stddev, self.probs)
+        out = state_columns(self.mean, getattr(self, "stddev", None), self.probs)
         if self.y_mean is not None:
             names = names_of_y(self.index, self.y_mean.shape[-1], self.univariate)
             out |= to_columns(
                 names,
                 prediction=self.y_mean,
-                stddev=self.y_stddev,
+                stddev=getattr(self, "y_stddev", None),
                 innovation=self.innovations,
             )
         return out
@@ -161,4 +172,5 @@ def describe(record: Any) -> str:
         words.append(f"m={record.y_mean.shape[-1]}")
     words.append(f"log_likelihood={float(record.log_likelihood.sum()):.7g}")
     words += [f"repairs={int(record.repairs)}"] if record.repairs else []
+    words += [f'keep="{record.keep}"'] if record.keep != "all" else []
     return f"{type(record).__name__}({', '.join(words)})"

@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Generator, Tensor
 
-from statespace.errors import InputError, expected
+from statespace.errors import FieldError, InputError, expected
 from statespace.sequences import Index, read_count
 from statespace.shapes import active_rows, align
 
-__all__ = ["KINDS", "Axes", "Record", "check_kind", "make_generator", "stddev"]
+__all__ = ["KINDS", "Axes", "Record", "check_kind", "make_generator", "nothing", "stddev"]
 
 KINDS = ("exact", "approximate", "estimate", "lower bound")
 
@@ -46,24 +46,60 @@ class Axes:
         """The number of axes right of the batch."""
         return self.event + self.rows
 
+    def kept(self, keep: str) -> bool:
+        """Whether a record that keeps so much has the field."""
+        if keep == "means":
+            return self.event < 2
+        return keep != "marginals" or self.short == 0
+
+
+def nothing() -> Any:
+    """The default of a field that may not be kept, by `default_factory`.
+
+    So there is no attribute of the class behind it, and one that was not kept is missing.
+    """
+
 
 class Record:
     """The base of records with fields (*batch, T, ...)."""
 
     layout: ClassVar[Mapping[str, Axes]]
+    keeps: ClassVar[tuple[str, ...]] = ("all",)  # how much of it there can be, in words
     differentiable: ClassVar[tuple[str, ...]] = ()
 
     lengths: Tensor
     index: Index | None
     univariate: bool
     settled: bool  # whether the feature axis of y has been dropped already
+    keep: str = "all"
+
+    def __getattr__(self, name: str) -> Any:
+        """What is missing was not kept, or never was a field."""
+        keep = vars(self).get("keep", "all")
+        plain = name.removesuffix("stddev") + "cov" if name.endswith("stddev") else name
+        if plain not in self.layout or self.layout[plain].kept(keep):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        enough = [f'"{word}"' for word in self.keeps if self.layout[plain].kept(word)]
+        wanted, got = f"a record of keep={' or '.join(enough)}", f'one of keep="{keep}"'
+        raise FieldError(expected(name, wanted, got, f"Ask again with keep={enough[0]}."))
+
+    def __post_init__(self) -> None:
+        for name, axes in self.layout.items():
+            if not axes.kept(self.keep):
+                object.__delattr__(self, name)
+        self._settle()
+
+    def having(self, **changes: Any) -> Self:
+        """The record with other values in some fields; what was not kept stays away."""
+        gone = {name: None for name in self.layout if name not in vars(self)}
+        return dataclasses.replace(self, **gone, **changes)  # type: ignore[type-var]
 
     def _settle(self) -> None:
         """Gives every field the whole batch, NaN beyond each length, and the rank of the data."""
         if self.settled:
             return
-        fields = {name: getattr(self, name) for name in self.layout}
-        fields = {name: value for name, value in fields.items() if value is not None}
+        held = {name: vars(self).get(name) for name in self.layout}
+        fields = {name: value for name, value in held.items() if value is not None}
         shapes = [v.shape[: v.ndim - self.layout[k].inner] for k, v in fields.items()]
         batch = torch.broadcast_shapes(self.lengths.shape, *shapes)
         lengths = self.lengths.expand(batch)
@@ -97,12 +133,12 @@ class Record:
         length = int(self.lengths[where])
         parts: dict[str, Any] = {"lengths": self.lengths[where]}
         for name, axes in self.layout.items():
-            value = getattr(self, name)
+            value = vars(self).get(name)
             if value is not None:
                 value = value[where]
                 parts[name] = value[: max(length - axes.short, 0)] if axes.rows else value
         parts["index"] = labels_of(self.index, i)
-        return dataclasses.replace(self, **parts)  # type: ignore[type-var]
+        return self.having(**parts)
 
     def _shapes(self) -> str:
         longs = self.lengths

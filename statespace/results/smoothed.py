@@ -12,7 +12,15 @@ from torch import Generator, Tensor
 from statespace.errors import MethodError
 from statespace.results.filtered import describe, state_columns
 from statespace.results.frames import names_of_y, row_labels, stack_series, to_columns
-from statespace.results.record import Axes, Record, check_kind, make_generator, position, stddev
+from statespace.results.record import (
+    Axes,
+    Record,
+    check_kind,
+    make_generator,
+    nothing,
+    position,
+    stddev,
+)
 from statespace.sequences import Index, read_count
 from statespace.shapes import active_rows, align, tmap
 
@@ -23,7 +31,9 @@ __all__ = ["Smoothed"]
 class Smoothed(Record):
     """Beliefs about z_t, and about what was not observed, given all of y.
 
-    No field carries a gradient; the verbs `log_likelihood` and `log_joint` do.
+    No field carries a gradient; the verbs `log_likelihood` and `log_joint` do. With
+    `keep="marginals"` there are no lag-one covariances (nor `pair_probs`), and with `keep="means"`
+    no covariances at all; to read what was not kept is a `FieldError`. Draws hang on neither.
 
     Attributes:
         mean: E[z_t given y], (*batch, T, n).
@@ -42,6 +52,7 @@ class Smoothed(Record):
         repairs: How many covariances had to be repaired.
         extra: What a method has to say beyond this.
         seed: The seed that gives it again; None where nothing was drawn, or a state went on.
+        keep: How much is held of it: "all", "marginals" or "means".
 
     Example:
         >>> s = Smoothed(
@@ -63,12 +74,13 @@ class Smoothed(Record):
         "probs": Axes(1),
         "pair_probs": Axes(2, short=1),
     }
+    keeps: ClassVar[tuple[str, ...]] = ("all", "marginals", "means")
 
     mean: Tensor | None = None
-    cov: Tensor | None = None
-    cross_cov: Tensor | None = None
+    cov: Tensor | None = field(default_factory=nothing)
+    cross_cov: Tensor | None = field(default_factory=nothing)
     y_mean: Tensor | None = None
-    y_cov: Tensor | None = None
+    y_cov: Tensor | None = field(default_factory=nothing)
     log_likelihood: Tensor = field(kw_only=True)
     kind: str = field(kw_only=True)
     lengths: Tensor = field(kw_only=True)
@@ -76,15 +88,16 @@ class Smoothed(Record):
     index: Index | None = None
     univariate: bool = False
     probs: Tensor | None = None
-    pair_probs: Tensor | None = None
+    pair_probs: Tensor | None = field(default_factory=nothing)
     repairs: int = 0
     extra: Any = None
     seed: int | None = field(default=None, kw_only=True)
+    keep: str = field(default="all", kw_only=True)
     settled: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         check_kind(self.kind)
-        self._settle()
+        super().__post_init__()
 
     @property
     def stddev(self) -> Tensor | None:
@@ -148,10 +161,10 @@ class Smoothed(Record):
         return stack_series(columns, rows, self.batch_shape, self.index)
 
     def _columns(self) -> dict[Any, Any]:
-        out = state_columns(self.mean, self.stddev, self.probs)
+        out = state_columns(self.mean, getattr(self, "stddev", None), self.probs)
         if self.y_mean is not None:
             names = names_of_y(self.index, self.y_mean.shape[-1], self.univariate)
-            out |= to_columns(names, mean=self.y_mean, stddev=self.y_stddev)
+            out |= to_columns(names, mean=self.y_mean, stddev=getattr(self, "y_stddev", None))
         return out
 
     def __repr__(self) -> str:

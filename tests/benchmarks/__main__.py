@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from . import accuracy, fitting, grid, grid_page, optimum, report, speed
+from . import accuracy, first_call, fitting, grid, grid_page, optimum, report, speed
 from .libraries import gather
 
-_PARTS = ("accuracy", "optimum", "speed", "profile", "fits", "grid")
+_PARTS = ("accuracy", "optimum", "speed", "first", "profile", "fits", "grid")
 _PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 _THREADS = 2
 
@@ -37,6 +37,7 @@ def main() -> None:
         "accuracy": lambda: accuracy.run(libraries, _say),
         "optimum": lambda: optimum.run(absent, _say, tiny=tiny),
         "speed": lambda: speed.run(ours, peers, asked.seconds, _say, tiny=tiny),
+        "first": lambda: first_call.run(_say, tiny=tiny),
         "profile": lambda: fitting.profile(_say, tiny=tiny),
         "fits": lambda: fitting.fits(absent, _say, tiny=tiny),
         "grid": cells,

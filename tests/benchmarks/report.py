@@ -65,6 +65,15 @@ EM is an E-step and an M-step in all parameters: the time between two reports of
 
 {speed}
 
+## The first call
+
+Seconds, in processes of their own: the first call of a verb where nothing is kept on disk, so that
+its loops are compiled, and in a later process that finds them. Loading numba is inside, importing
+torch and this library is not. Red: more than 0.5 s for the import, more than 0.3 s for a call with
+everything kept.
+
+{first}
+
 ## Where the time of a fit goes
 
 Shares of one `fit` with its defaults, from data to result: reading the data, start values, E-steps,

@@ -58,6 +58,8 @@ SIGNATURES: dict[str, tuple[Any, str]] = {
     )
     for verb in ("filter", "smooth", "log_likelihood", "score")
 }  # fmt: skip
+SIGNATURES["filter"] = (ss.LDS.filter, SIGNATURES["filter"][1] + " keep='all'")
+SIGNATURES["smooth"] = (ss.LDS.smooth, SIGNATURES["smooth"][1] + " keep='all'")
 
 GRADIENT = {
     "steps", "lr", "optimizer", "weight_decay", "schedule", "batch_size", "clip", "window",

@@ -146,3 +146,35 @@ def test_importing_compiles_and_loads_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+FIRST = """
+import sys, torch, statespace as ss
+lds = ss.LDS(2, 3, seed=0)
+y = torch.ones(30, 3, dtype=torch.float64)
+with torch.no_grad():
+    print(float(lds.log_likelihood(y)))
+print(*sys.modules)
+import numba
+assert numba.njit(lambda x: [x, x + 1.0][1])(1.0) == 2.0
+with torch.no_grad():
+    print(float(lds.log_likelihood(y + 1.0)))
+"""
+
+
+def test_kept_loops_load_without_the_compiler(tmp_path: Path) -> None:
+    """A second process gets the numbers of the first, and compiles nothing until it must."""
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    runs = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", FIRST], env=env, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        value, modules, after = done.stdout.splitlines()
+        runs.append((float(value), float(after), set(modules.split())))
+    (value, after, compiling_), (again, after_again, loading) = runs
+    assert (value, after) == (again, after_again)
+    heavy = {"numba.typed.typedlist", "numba.np.linalg", "scipy.linalg"}
+    assert "numba.typed.typedlist" in compiling_
+    assert not heavy & loading

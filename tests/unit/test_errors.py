@@ -15,6 +15,7 @@ BUILT_IN = {
     "NumericalError": ArithmeticError,
     "MethodError": TypeError,
     "DerivativeError": RuntimeError,
+    "FieldError": AttributeError,
     "StorageError": ValueError,
     "DataError": LookupError,
 }

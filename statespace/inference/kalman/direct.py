@@ -156,15 +156,15 @@ def _together(known: Given) -> Together | None:
     return None if found is None else Together.of(*found, known.kept, known.arrays)
 
 
-def smooth_alone(known: Given) -> Smoothed | None:
+def smooth_alone(known: Given, keep: str) -> Smoothed | None:
     """Moments of every z_t given all of one short, complete series, and joint draws."""
     arrays, data, rows, batch = known.arrays, known.data(), known.rows, known.batch
     n, m, number = arrays.system.n, arrays.system.m, data.y.dtype
     value, bad = np.empty((2, 1, 1))
     moments = kernels.Smooth(
         np.empty((1, 1, rows, n), number),
-        np.empty((1, 1, rows, n, n), number),
-        np.empty((1, 1, rows - 1, n, n), number),
+        np.empty((1, 1, 0 if keep == "means" else rows, n, n), number),
+        np.empty((1, 1, rows - 1 if keep == "all" else 0, n, n), number),
         arrays.noise,
     )
     kernels.announced(
@@ -186,6 +186,7 @@ def smooth_alone(known: Given) -> Smoothed | None:
         sampler=_sampler(known, mean),
         univariate=known.univariate,
         settled=True,
+        keep=keep,
     )  # fmt: skip
     object.__setattr__(found, "settled", known.univariate)  # as `Record` leaves it
     return found

@@ -12,6 +12,7 @@ from statespace.errors import InputError, expected
 from statespace.gaussian import Gaussian
 from statespace.inference.kalman import direct
 from statespace.inference.kalman.belief import KalmanBelief
+from statespace.inference.kalman.fields import of_rows
 from statespace.inference.kalman.problem import Problem, Rows, like, problem, rows_of, system_of
 from statespace.inference.lineargaussian import (
     Pass,
@@ -26,6 +27,7 @@ from statespace.inference.lineargaussian.compiled import run_moments, suits
 from statespace.inference.lineargaussian.expected import Expected, run_expected
 from statespace.inference.lineargaussian.filtered import Found, run_filter
 from statespace.inference.lineargaussian.likelihood import check_finite, total
+from statespace.inference.lineargaussian.opening import plain_filter, run_opening
 from statespace.inference.lineargaussian.passes import Core
 from statespace.inference.lineargaussian.simulate import posterior_draws, simulate
 from statespace.interface import Filter, Info, LinearGaussian, Row, State
@@ -71,7 +73,7 @@ class Kalman(Filter):
         """Always exact."""
         return "exact"
 
-    def at_once(self, verb: AtOnce, model: Any, y: Tensor) -> Any:
+    def at_once(self, verb: AtOnce, model: Any, y: Tensor, keep: str = "all") -> Any:
         """From kept arrays, where the model is an LDS and the data are few (see `direct`)."""
         if type(self) is not Kalman or self.core in ("plain", "scan"):
             return None
@@ -80,11 +82,12 @@ class Kalman(Filter):
         known = direct.given(model, y)
         if known is None or not known.complete():
             return None
-        found = direct.smooth_alone(known) if known.short else None
+        found = direct.smooth_alone(known, keep) if known.short else None
         if found is not None:
             return found
         lengths = torch.full(known.batch, known.rows)
-        return self._smoothed(known.problem(), known.constant, lengths, None, known.univariate)
+        told = (known.constant, lengths, None, known.univariate)
+        return self._smoothed(known.problem(), *told, keep)
 
     def start(
         self, model: Any, batch_shape: Sequence[int], condition: Any, generator: Generator
@@ -122,60 +125,39 @@ class Kalman(Filter):
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None
     ) -> Filtered:
         """The whole series in one pass."""
+        return self.scan_keeping(model, data, generator, state, "all")
+
+    def scan_keeping(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None, keep: str
+    ) -> Filtered:
+        """Without covariances, or without all rows but the last, where they are not kept."""
         p = problem(model, rows_of(data), state)
         last = (data.lengths - 1 + p.skip).clamp_min(0)
         with torch.no_grad():
-            found = self._filter(p, last, model.diffuse_constant)
+            found = self._filter(p, last, model.diffuse_constant, keep)
         belief = KalmanBelief(*found.end, uneven=bool((last != last.max()).any()))
-        k = p.skip
-        y_mean = found.y_mean[..., k:, :]
-        increments = found.increments[..., k:]
-        if not bool(data.active.all()):
-            increments = torch.where(data.active, increments, torch.zeros_like(increments))
         t = (state.t if state is not None else 0) + data.T
-        nan = torch.full((), torch.nan, dtype=y_mean.dtype, device=y_mean.device)
         return Filtered(
-            mean=found.mean[..., k:, :],
-            cov=found.cov[..., k:, :, :],
-            predicted_mean=found.predicted_mean[..., k:, :],
-            predicted_cov=found.predicted_cov[..., k:, :, :],
-            y_mean=y_mean,
-            y_cov=found.y_cov[..., k:, :, :],
-            innovations=torch.where(data.observed, data.values - y_mean, nan),
-            increments=increments,
+            **of_rows(found, data, 0 if keep == "last" else p.skip, keep),
             log_likelihood=found.log_likelihood,
             kind="exact",
             state=State(t, belief.collapsed(), (), data.values[..., -1, :0], generator),
-            lengths=data.lengths,
-            index=data.index,
             univariate=data.univariate,
+            keep=keep,
         )
 
-    def _filter(self, p: Problem, last: Tensor, constant: bool) -> Found:
+    def _filter(self, p: Problem, last: Tensor, constant: bool, keep: str) -> Found:
         """Filtered moments, compiled where that serves."""
         if suits(p.system, p.y, self.core):
-            found = run_filter(p.system, p.begin, p.y, p.observed, last)
+            data = (p.system, p.begin, p.y, p.observed)
+            if p.begin.x.shape[-1] == 1:
+                found = run_filter(*data, last, keep)
+            else:
+                found = run_opening(*data, p.active, last, keep, diffuse_constant=constant)
             if found is not None:
                 return found
-        run = _forward(p, self.core)
-        out = filter_moments(run, p.system, diffuse_constant=constant)
-        value, _ = total(run, diffuse_constant=constant)
-        end = (
-            _pick(run.xf, last),
-            _pick(run.sf.expand(*out.cov.shape), last),
-            _pick(out.rows, last),
-        )
-        return Found(
-            out.mean.movedim(0, -2),
-            out.cov.movedim(0, -3),
-            out.predicted_mean.movedim(0, -2),
-            out.predicted_cov.movedim(0, -3),
-            out.y_mean.movedim(0, -2),
-            out.y_cov.movedim(0, -3),
-            out.increments.movedim(0, -1),
-            value,
-            end,
-        )
+        told = (p.system, p.begin, p.y, p.observed, p.active, last)
+        return plain_filter(*told, diffuse_constant=constant).keeping(keep, last)
 
     def log_likelihood(
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None
@@ -197,21 +179,35 @@ class Kalman(Filter):
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None
     ) -> Smoothed:
         """Moments of every z_t given all of y, and joint draws."""
+        return self.smooth_keeping(model, data, generator, state, "all")
+
+    def smooth_keeping(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None, keep: str
+    ) -> Smoothed:
+        """Without the covariances that are not kept."""
         p = problem(model, rows_of(data), state)
         constant = model.diffuse_constant
-        return self._smoothed(p, constant, data.lengths, data.index, data.univariate)
+        return self._smoothed(p, constant, data.lengths, data.index, data.univariate, keep)
 
     def _smoothed(
-        self, p: Problem, constant: bool, lengths: Tensor, index: Index | None, univariate: bool
+        self,
+        p: Problem,
+        constant: bool,
+        lengths: Tensor,
+        index: Index | None,
+        univariate: bool,
+        keep: str,
     ) -> Smoothed:
         with torch.no_grad():
-            value, out = self._smooth(p, constant)
+            value, out = self._smooth(p, constant, keep)
         k = p.skip
         whole = out.mean.movedim(0, -2)
 
         def draw(num: int, generator: Generator) -> Tensor:
             with torch.no_grad():
-                z = posterior_draws(p.system, p.begin, whole, p.observed, p.active, num, generator)
+                z = posterior_draws(
+                    p.system, p.begin, whole, p.observed, p.active, num, generator, self.core
+                )
             return z[..., k:, :]
 
         return Smoothed(
@@ -227,12 +223,14 @@ class Kalman(Filter):
             index=index,
             univariate=univariate,
             repairs=out.clipped,
+            keep=keep,
         )
 
-    def _smooth(self, p: Problem, constant: bool) -> tuple[Tensor, Smooth]:
+    def _smooth(self, p: Problem, constant: bool, keep: str) -> tuple[Tensor, Smooth]:
         """The log-likelihood and the smoothed moments, compiled where that serves."""
         if suits(p.system, p.y, self.core):
-            found = run_moments(p.system, p.begin, p.y, p.observed, diffuse_constant=constant)
+            told = (p.system, p.begin, p.y, p.observed)
+            found = run_moments(*told, diffuse_constant=constant, keep=keep)
             if found is not None:
                 return found
         run = _forward(p, self.core)
@@ -274,7 +272,9 @@ class Kalman(Filter):
         def draw(num: int, generator: Generator) -> Tensor:
             lead = torch.Size((num, *shape[:-2]))
             with torch.no_grad():
-                return simulate(p.system, p.begin, lead, horizon + k, generator)[1][..., k:, :]
+                return simulate(p.system, p.begin, lead, horizon + k, generator, self.core)[1][
+                    ..., k:, :
+                ]
 
         return Forecast(
             mean=out.y_mean[k:].movedim(0, -2),
@@ -294,11 +294,3 @@ def _forward(p: Problem, core: Core = "plain") -> Pass:
 
 def _moments(mean: Tensor, cov: Tensor) -> Gaussian:
     return Gaussian(mean, Covariance(cov, cov.new_zeros(*cov.shape[:-1], 0)))
-
-
-def _pick(x: Tensor, last: Tensor) -> Tensor:
-    """Row `last` (*batch,) of x (T, *batch, ...)."""
-    if last.dim() == 0:
-        return x[last]
-    index = last.reshape(1, *last.shape, *(1,) * (x.dim() - 1 - last.dim()))
-    return x.take_along_dim(index, 0)[0]

@@ -40,6 +40,7 @@ __all__ = [
     "run_forward",
     "run_moments",
     "run_score",
+    "shares",
     "suits",
 ]
 
@@ -109,7 +110,7 @@ def run_forward(
     dense = is_dense(system)
     first = solve(begin.rows)
     run = Run(layout, dense, y, seen, None, begin, None)
-    if _shares(run):
+    if shares(run):
         return _forward_complete(run, system)
     model, data = layout.model(system, begin, dense), layout.data(y, seen)
     lanes, tasks = lanes_of(layout)
@@ -136,7 +137,7 @@ def run_forward(
     return total, run._replace(known=known)
 
 
-def _shares(run: Run) -> bool:
+def shares(run: Run) -> bool:
     """Whether all series have the same gains, and computing them apart is worth it."""
     if run.observed is not None or run.begin.x.shape[-1] > 1:
         return False
@@ -170,10 +171,12 @@ def run_moments(
     observed: Tensor,
     *,
     diffuse_constant: bool = True,
+    keep: str = "all",
 ) -> tuple[Tensor, Smooth] | None:
     """The log-likelihood and smoothed moments, time first; arguments are those of `run_forward`.
 
-    None: ask the plain path.
+    With `keep="marginals"` the lag-one covariances have no rows, and with "means" no covariances
+    have any; they are not computed either. None: ask the plain path.
     """
     if is_dense(system) and not every(observed):
         return None
@@ -181,7 +184,7 @@ def run_moments(
     if found is None:
         return None
     value, run = found
-    squares, moments = _smooth(run, system)
+    squares, moments = _smooth(run, system, keep)
     value = total_of(run, squares) if value is None else value
     return None if value is None else (value, moments)
 
@@ -202,7 +205,7 @@ def forward_for(
     """
     layout, seen = layout_of(system, begin, y, observed)
     run = Run(layout, whole_r or is_dense(system), y, seen, None, begin, None)
-    if _shares(run):
+    if shares(run):
         model = layout.model(system, begin, run.dense)
         settled = Settled(system, layout, model, y.shape[-2])
         return (None, run._replace(settled=settled)) if settled.usable else None
@@ -283,7 +286,7 @@ def _number(run: Run) -> Any:
     return np.float32 if run.y.dtype == torch.float32 else np.float64
 
 
-def _smooth(run: Run, system: System) -> tuple[NDArray[np.float64], Smooth]:
+def _smooth(run: Run, system: System, keep: str) -> tuple[NDArray[np.float64], Smooth]:
     """Log-likelihoods (sets, series) and smoothed moments, time first; see `backward.smooth`."""
     layout, n, t_max, number = run.layout, system.n, run.y.shape[-2], _number(run)
     sets, series = layout.sets, layout.series
@@ -292,8 +295,8 @@ def _smooth(run: Run, system: System) -> tuple[NDArray[np.float64], Smooth]:
     alike = 1 if run.settled is not None else series
     cov_number = np.float64 if run.settled is not None else number
     mean = np.empty((sets, series, t_max, n), number)
-    cov = np.empty((sets, alike, t_max, n, n), cov_number)
-    cross = np.empty((sets, alike, max(t_max - 1, 0), n, n), cov_number)
+    cov = np.empty((sets, alike, 0 if keep == "means" else t_max, n, n), cov_number)
+    cross = np.empty((sets, alike, max(t_max - 1, 0) if keep == "all" else 0, n, n), cov_number)
     if run.settled is None:
         moments = kernels.Smooth(mean, cov, cross, q)
         value = backward(run, system, moments, no_score(series))
@@ -305,7 +308,8 @@ def _smooth(run: Run, system: System) -> tuple[NDArray[np.float64], Smooth]:
         )
         value = run.settled.value[:, None] - 0.5 * squares
         none = no_moments(n, np.float64)._replace(cov=cov, cross=cross, noise=q.astype(np.float64))
-        run.settled.spread_back(none, no_score(1), NO_SECOND)
+        if keep != "means":
+            run.settled.spread_back(none, no_score(1), NO_SECOND)
     means, covs, crosses = (
         layout.back(torch.from_numpy(x).to(run.y.dtype).expand(sets, series, *x.shape[2:]))
         for x in (mean, cov, cross)
@@ -319,16 +323,21 @@ def _smooth(run: Run, system: System) -> tuple[NDArray[np.float64], Smooth]:
 
 
 def _of_y(run: Run, system: System, mean: Tensor, cov: Tensor) -> tuple[Tensor, Tensor]:
-    """Moments of y_t given all that was observed, (*batch, T, m), for independent noise."""
+    """Moments of y_t given all that was observed, (*batch, T, m), for independent noise.
+
+    Covariances have as many rows as those of the states.
+    """
     m = system.m
     if run.observed is None:
         y = run.y.expand(*mean.shape[:-1], m)
-        return y, y.new_zeros(m, m).expand(*y.shape, m)
+        return y, y.new_zeros(m, m).expand(*cov.shape[:-2], m, m)
     c, d, r = system.C, system.d, system.R.matrix
     c = c if "C" in system.varies else c.unsqueeze(-3)
     d = d if "d" in system.varies else d.unsqueeze(-2)
     r = r if "R" in system.varies else r.unsqueeze(-3)
     hidden = (~run.observed).to(mean)
     y_mean = torch.where(run.observed, run.y, (c @ mean[..., None])[..., 0] + d)
+    if not cov.shape[-3]:
+        return y_mean, y_mean.new_empty(*cov.shape[:-2], m, m)
     y_cov = (c @ cov @ c.mT + r) * hidden[..., :, None] * hidden[..., None, :]
     return y_mean, y_cov

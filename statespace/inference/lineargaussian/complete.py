@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from statespace import kernels
 from statespace.inference.lineargaussian.layout import Layout
 from statespace.inference.lineargaussian.system import System
-from statespace.kernels import Data, Model, Score, Second, Shared, Smooth
+from statespace.kernels import Data, Ends, Model, Score, Second, Shared, Smooth
 
 __all__ = ["Settled", "lanes_of"]
 
@@ -81,6 +81,18 @@ class Settled:
         key = ("means", lanes.width, model.a.dtype)
         kernels.announced(key, lambda: kernels.spread(piece, tasks))
         self._kept = marks
+        return out
+
+    def ahead(self, model: Model, data: Data, ends: Ends) -> NDArray[np.float64]:
+        """Fills filtered means, and of increments what hangs on the data; gives `squares`."""
+        lanes, tasks = lanes_of(self.layout)
+        out, shared = np.empty((self.layout.sets, self.layout.series)), self._numbers(model)
+
+        def piece(low: int, high: int) -> None:
+            kernels.filter_shared(lanes, model, data, shared, self.rows, low, high, out, ends)
+
+        key = ("ahead", lanes.width, model.a.dtype)
+        kernels.announced(key, lambda: kernels.spread(piece, tasks))
         return out
 
     def back(

@@ -59,6 +59,11 @@ def start(system: System) -> Start:
     return Start(x, _square(s), torch.diag(known))
 
 
+def is_wide(system: System, variance: Tensor) -> bool:
+    """Whether variances of the states, (*batch, n), are so wide that columns should carry them."""
+    return bool((variance > _WIDE * noise_variance(system)).any())
+
+
 def _hcat(*xs: Tensor) -> Tensor:
     lead = together(*[x.shape[:-1] for x in xs])
     return torch.cat([x.expand(*lead, x.shape[-1]) for x in xs], -1)

@@ -85,12 +85,12 @@ def _value(model: ss.LDS, y: Array) -> Array:
 
 
 def _smooth(model: ss.LDS, y: Array) -> Moments:
-    out = model.smooth(y)
+    out = model.smooth(y, keep="marginals")
     return Moments(out.mean.numpy(), out.cov.numpy())
 
 
 def _means(model: ss.LDS, y: Array) -> Array:
-    return model.smooth(y).mean.numpy()
+    return model.smooth(y, keep="means").mean.numpy()
 
 
 def _slope(model: ss.LDS, y: Array) -> tuple[Array, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import torch
@@ -72,9 +73,15 @@ class Record:
     univariate: bool
     settled: bool  # whether the feature axis of y has been dropped already
     keep: str = "all"
+    later: Mapping[str, Callable[[], Tensor]] = MappingProxyType({})  # fields made when first read
 
     def __getattr__(self, name: str) -> Any:
         """What is missing was not kept, or never was a field."""
+        later = vars(self).get("later", {})
+        if name in later:
+            fields = self._whole({name: later[name]()})
+            object.__setattr__(self, name, fields[name])
+            return fields[name]
         keep = vars(self).get("keep", "all")
         plain = name.removesuffix("stddev") + "cov" if name.endswith("stddev") else name
         if plain not in self.layout or self.layout[plain].kept(keep):
@@ -85,13 +92,16 @@ class Record:
 
     def __post_init__(self) -> None:
         for name, axes in self.layout.items():
-            if not axes.kept(self.keep):
+            if not axes.kept(self.keep) or name in self.later:
                 object.__delattr__(self, name)
         self._settle()
 
     def having(self, **changes: Any) -> Self:
         """The record with other values in some fields; what was not kept stays away."""
-        gone = {name: None for name in self.layout if name not in vars(self)}
+        for name in self.later:
+            getattr(self, name)
+        gone: dict[str, Any] = {name: None for name in self.layout if name not in vars(self)}
+        gone |= {"later": {}} if self.later else {}
         return dataclasses.replace(self, **gone, **changes)  # type: ignore[type-var]
 
     def _settle(self) -> None:
@@ -101,8 +111,15 @@ class Record:
         held = {name: vars(self).get(name) for name in self.layout}
         fields = {name: value for name, value in held.items() if value is not None}
         shapes = [v.shape[: v.ndim - self.layout[k].inner] for k, v in fields.items()]
-        batch = torch.broadcast_shapes(self.lengths.shape, *shapes)
-        lengths = self.lengths.expand(batch)
+        lengths = self.lengths.expand(torch.broadcast_shapes(self.lengths.shape, *shapes))
+        object.__setattr__(self, "lengths", lengths)
+        for name, value in self._whole(fields).items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "settled", self.univariate)
+
+    def _whole(self, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Fields with the batch of the record, NaN beyond each length, the rank of the data."""
+        lengths, batch, whole = self.lengths, self.lengths.shape, {}
         for name, value in fields.items():
             axes = self.layout[name]
             inner = value.shape[value.ndim - axes.inner :]
@@ -111,9 +128,8 @@ class Record:
                 full = _blank(full, lengths - axes.short, len(batch))
             for axis in axes.of_y if self.univariate else ():
                 full = full.squeeze(axis)
-            object.__setattr__(self, name, full)
-        object.__setattr__(self, "lengths", lengths)
-        object.__setattr__(self, "settled", self.univariate)
+            whole[name] = full
+        return whole
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -133,7 +149,7 @@ class Record:
         length = int(self.lengths[where])
         parts: dict[str, Any] = {"lengths": self.lengths[where]}
         for name, axes in self.layout.items():
-            value = vars(self).get(name)
+            value = getattr(self, name) if name in self.later else vars(self).get(name)
             if value is not None:
                 value = value[where]
                 parts[name] = value[: max(length - axes.short, 0)] if axes.rows else value

@@ -51,6 +51,7 @@ class Smoothed(Record):
         pair_probs: Row t is P(k_{t+1}, k_t given y), (*batch, T - 1, K, K).
         repairs: How many covariances had to be repaired.
         extra: What a method has to say beyond this.
+        later: How to work out fields that are made when they are first read.
         seed: The seed that gives it again; None where nothing was drawn, or a state went on.
         keep: How much is held of it: "all", "marginals" or "means".
 
@@ -79,7 +80,7 @@ class Smoothed(Record):
     mean: Tensor | None = None
     cov: Tensor | None = field(default_factory=nothing)
     cross_cov: Tensor | None = field(default_factory=nothing)
-    y_mean: Tensor | None = None
+    y_mean: Tensor | None = field(default_factory=nothing)
     y_cov: Tensor | None = field(default_factory=nothing)
     log_likelihood: Tensor = field(kw_only=True)
     kind: str = field(kw_only=True)
@@ -91,6 +92,7 @@ class Smoothed(Record):
     pair_probs: Tensor | None = field(default_factory=nothing)
     repairs: int = 0
     extra: Any = None
+    later: Mapping[str, Callable[[], Tensor]] = field(default_factory=dict, kw_only=True)
     seed: int | None = field(default=None, kw_only=True)
     keep: str = field(default="all", kw_only=True)
     settled: bool = field(default=False, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -26,6 +26,7 @@ from statespace.inference.lineargaussian import (
 from statespace.inference.lineargaussian.compiled import run_moments, suits
 from statespace.inference.lineargaussian.expected import Expected, run_expected
 from statespace.inference.lineargaussian.filtered import Found, run_filter
+from statespace.inference.lineargaussian.imputation import imputed_cov, imputed_mean
 from statespace.inference.lineargaussian.likelihood import check_finite, total
 from statespace.inference.lineargaussian.opening import plain_filter, run_opening
 from statespace.inference.lineargaussian.passes import Core
@@ -36,6 +37,7 @@ from statespace.interface.values import Kind
 from statespace.linalg import Covariance
 from statespace.results import Filtered, Forecast, Smoothed
 from statespace.sequences import Index, Sequences
+from statespace.shapes import every
 
 __all__ = ["Kalman"]
 
@@ -210,12 +212,12 @@ class Kalman(Filter):
                 )
             return z[..., k:, :]
 
+        later = _of_y(p, out, whole, keep)
         return Smoothed(
             mean=whole[..., k:, :],
             cov=out.cov[k:].movedim(0, -3),
             cross_cov=out.cross_cov[k:].movedim(0, -3),
-            y_mean=out.y_mean[k:].movedim(0, -2),
-            y_cov=out.y_cov[k:].movedim(0, -3),
+            later=later,
             log_likelihood=value,
             kind="exact",
             lengths=lengths,
@@ -290,6 +292,30 @@ def _forward(p: Problem, core: Core = "plain") -> Pass:
     run = forward(p.system, p.begin, p.y, p.observed, p.active, core=core)
     check_finite(run)
     return run
+
+
+def _of_y(p: Problem, out: Smooth, mean: Tensor, keep: str) -> dict[str, Callable[[], Tensor]]:
+    """Moments of y given all of it, when they are asked for."""
+    k, y, seen = p.skip, p.y, p.observed
+
+    def y_mean() -> Tensor:
+        if out.y_mean is not None:
+            return out.y_mean[k:].movedim(0, -2)
+        if every(seen):
+            return y.expand(*mean.shape[:-1], y.shape[-1])[..., k:, :]
+        with torch.no_grad():
+            return imputed_mean(p.system, y, seen, mean)[..., k:, :]
+
+    def y_cov() -> Tensor:
+        m = y.shape[-1]
+        if out.y_cov is not None:
+            return out.y_cov[k:].movedim(0, -3)
+        if every(seen):
+            return y.new_zeros(m, m).expand(*mean.shape[:-1], m, m)[..., k:, :, :]
+        with torch.no_grad():
+            return imputed_cov(p.system, seen, out.cov.movedim(0, -3))[..., k:, :, :]
+
+    return {"y_mean": y_mean} | ({} if keep == "means" else {"y_cov": y_cov})
 
 
 def _moments(mean: Tensor, cov: Tensor) -> Gaussian:

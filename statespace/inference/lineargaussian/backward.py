@@ -49,8 +49,8 @@ class Smooth(NamedTuple):
     mean: Tensor
     cov: Tensor
     cross_cov: Tensor  # (T - 1, *batch, n, n)   row t = Cov(z_{t+1}, z_t)
-    y_mean: Tensor
-    y_cov: Tensor
+    y_mean: Tensor | None  # None where they are to be worked out from the others
+    y_cov: Tensor | None
     clipped: int  # variances that came out negative, and were set to zero
 
 

@@ -175,11 +175,10 @@ def run_moments(
 ) -> tuple[Tensor, Smooth] | None:
     """The log-likelihood and smoothed moments, time first; arguments are those of `run_forward`.
 
-    With `keep="marginals"` the lag-one covariances have no rows, and with "means" no covariances
-    have any; they are not computed either. None: ask the plain path.
+    Those of y are left to `imputation`. With `keep="marginals"` the lag-one covariances have no
+    rows, and with "means" no covariances have any; they are not computed either. None: ask the
+    plain path.
     """
-    if is_dense(system) and not every(observed):
-        return None
     found = forward_for(system, begin, y, observed, diffuse_constant=diffuse_constant)
     if found is None:
         return None
@@ -315,29 +314,6 @@ def _smooth(run: Run, system: System, keep: str) -> tuple[NDArray[np.float64], S
         for x in (mean, cov, cross)
     )
     covs, clipped = clip(covs)
-    y_mean, y_cov = _of_y(run, system, means, covs)
     return value, Smooth(
-        means.movedim(-2, 0), covs.movedim(-3, 0), crosses.movedim(-3, 0), y_mean.movedim(-2, 0),
-        y_cov.movedim(-3, 0), clipped,
-    )  # fmt: skip
-
-
-def _of_y(run: Run, system: System, mean: Tensor, cov: Tensor) -> tuple[Tensor, Tensor]:
-    """Moments of y_t given all that was observed, (*batch, T, m), for independent noise.
-
-    Covariances have as many rows as those of the states.
-    """
-    m = system.m
-    if run.observed is None:
-        y = run.y.expand(*mean.shape[:-1], m)
-        return y, y.new_zeros(m, m).expand(*cov.shape[:-2], m, m)
-    c, d, r = system.C, system.d, system.R.matrix
-    c = c if "C" in system.varies else c.unsqueeze(-3)
-    d = d if "d" in system.varies else d.unsqueeze(-2)
-    r = r if "R" in system.varies else r.unsqueeze(-3)
-    hidden = (~run.observed).to(mean)
-    y_mean = torch.where(run.observed, run.y, (c @ mean[..., None])[..., 0] + d)
-    if not cov.shape[-3]:
-        return y_mean, y_mean.new_empty(*cov.shape[:-2], m, m)
-    y_cov = (c @ cov @ c.mT + r) * hidden[..., :, None] * hidden[..., None, :]
-    return y_mean, y_cov
+        means.movedim(-2, 0), covs.movedim(-3, 0), crosses.movedim(-3, 0), None, None, clipped
+    )

@@ -25,6 +25,7 @@ from torch import Tensor
 from statespace.errors import NumericalError
 from statespace.gaussian import AffineConditional
 from statespace.inference.lineargaussian.expected import Expected
+from statespace.inference.lineargaussian.imputation import imputation
 from statespace.interface import Context
 from statespace.models.lds.mstep.moments import Moments, start_moments, summed
 from statespace.models.lds.mstep.sums import from_sums
@@ -164,7 +165,7 @@ def _readout(
     if not every(seen):
         e, x, v = torch.where(seen, e, 0.0), x * on[..., None], v * on[..., None, None]
     whole = every(seen) or bool((seen.all(-1) == seen.any(-1)).all())
-    fill, rest = _imputation(noise, seen) if not whole else (None, None)
+    fill, rest = imputation(noise, seen) if not whole else (None, None)
     if fill is None or rest is None:
         if not by_row and c.shape[-3] == 1:
             c, v = c[..., 0, :, :], _total(v)
@@ -174,31 +175,6 @@ def _readout(
         through = fill @ c
         ee, ex = through @ v @ through.mT + rest * on[..., None, None], -through @ v
     return _moments(e, x, ee, ex, v, on, models, by_row=by_row)
-
-
-def _imputation(noise: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """L and Cov(v | v_o) of each row, (*, T, m, m): E[v | v_o] = L v_o, v_o zero where not seen."""
-    some = seen.double()
-    eye = torch.eye(seen.shape[-1], dtype=noise.dtype, device=noise.device)
-    unseen = 1 - some
-    inner = some[..., :, None] * some[..., None, :]
-    if bool((noise == noise * eye).all()):
-        return eye * inner, noise * eye * unseen[..., None]
-    sd = noise.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
-    unit = torch.where(sd > 0, sd, torch.ones_like(sd))
-    scaled = noise / unit[..., :, None] / unit[..., None, :]
-    oo = scaled * inner + eye * unseen[..., None]
-    lower, info = torch.linalg.cholesky_ex(oo)
-    pivots = lower.diagonal(dim1=-2, dim2=-1)
-    if bool(((info == 0) & (pivots > 1e-6).all(-1)).all()):
-        inverse = torch.cholesky_inverse(lower)
-    else:
-        inverse = torch.linalg.pinv(oo, hermitian=True, rtol=1e-12)
-    mo = unseen[..., :, None] * scaled * some[..., None, :]
-    k = mo @ inverse  # zero outside rows missing, columns observed
-    rest = unseen[..., :, None] * scaled * unseen[..., None, :] - k @ mo.mT
-    rest = 0.5 * (rest + rest.mT) * unit[..., :, None] * unit[..., None, :]
-    return eye * inner + k * unit[..., :, None] / unit[..., None, :], rest
 
 
 def _moments(

@@ -129,7 +129,7 @@ def filter_means(lanes, model, data, low, high, value, bad, ends):
             put_mean(lanes, n, s.x, first, count, t, out, out.predicted_mean, out.end)
             put_root(lanes, n, s, first, count, t, out.last, out.roots)
             copy(lanes, sums, before, SUMS)
-            look(lanes, z, g, s, dense, first, count, t, t == 0, row, sums)
+            look(lanes, z, g, s, dense, False, first, count, t, t == 0, row, sums)
             put_mean(lanes, n, s.x, first, count, t, out, out.mean, after)
             put_root(lanes, n, s, first, count, t, out.last, after_root)
             put_gains(lanes, sums, before, first, count, t, out)

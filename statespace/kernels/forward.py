@@ -104,7 +104,7 @@ def filter_each(lanes, model, data, low, high, value, bad, delta, moments=None):
                 mean, cov = set_of(moments.predicted_mean, p), set_of(moments.predicted_cov, p)
                 keep_belief(lanes, z, s, first, count, t, mean, cov)
                 copy(lanes, sums, before, SUMS)
-            look(lanes, z, g, s, dense, first, count, t, t == 0, row, sums)
+            look(lanes, z, g, s, dense, False, first, count, t, t == 0, row, sums)
             if k > 1:
                 absorb_rows(lanes, z.m, k, row.e, row.inverse, rows, v)
             if moments is not None:

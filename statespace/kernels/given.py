@@ -57,6 +57,8 @@ class Given(NamedTuple):
     d_series: Any
     root: Any
     root_rows: Any
+    cov: Any
+    cov_rows: Any
     x: Any
     x_series: Any
     s: Any
@@ -84,6 +86,7 @@ def given_of(model, data, p):
         set_of(model.c, p), model.c.shape[1],
         set_of(model.d, p), model.d.shape[2], model.d.shape[1],
         set_of(model.r, p), model.r.shape[1],
+        set_of(model.cov, p), model.cov.shape[1],
         set_of(model.x, p), model.x.shape[1],
         set_of(model.s, p), model.s.shape[1],
         set_of(data.y, p), set_of(data.seen, p), data.seen.size == 0,

@@ -10,6 +10,7 @@ from statespace.kernels.compiling import called, inner
 from statespace.kernels.factor import emission, observe, pk, predict, whiten, width
 from statespace.kernels.given import add_bias, read_row, row_of
 from statespace.kernels.memory import ahead
+from statespace.kernels.whitening import whiten_by
 
 __all__ = ["Row", "Scratch", "clear", "finish", "look", "move", "row_at", "scratch"]
 
@@ -64,7 +65,7 @@ def scratch(lanes, z, dense, start):
     gain = ahead(v, 2 * n * w)
     r = ahead(gain, n * w)
     noise = ahead(r, m * w)
-    end = ahead(noise, (m * z.q if dense else 0) * w)
+    end = ahead(noise, ((max(m, z.q) + 1) * m if dense else 0) * w)
     return Scratch(start, u, d, rows, weights, moved, y, f, v, gain, r, noise, end)
 
 
@@ -90,15 +91,21 @@ def move(lanes, z, g, s, first, count, t):
 
 
 @inner
-def look(lanes, z, g, s, dense, first, count, t, fresh, row, sums):
-    """Absorbs row t; `fresh` says that C and R are not in their places yet."""
+def look(lanes, z, g, s, dense, turns, first, count, t, fresh, row, sums):
+    """Absorbs row t; `fresh` says that C and R are not in their places yet.
+
+    L^-1 of a dense R may stay away unless `turns`.
+    """
     m, n = z.m, z.n
     read_row(lanes, z, g, first, count, t, s.y)
     factor = ahead(g.root, row_of(g.root_rows, t) * m * z.q)
     if fresh or dense or g.c_rows > 1 or g.root_rows > 1:
         c = ahead(g.c, row_of(g.c_rows, t) * m * n)
         emission(lanes, c, factor, m, n, z.q, row.c, s.r)
-    if dense:
+    if dense and g.cov_rows > 0:
+        cov = ahead(g.cov, row_of(g.cov_rows, t) * m * m)
+        whiten_by(lanes, cov, m, n, s.y, row.c, s.r, row.turn, s.noise, turns)
+    elif dense:
         whiten(lanes, factor, z.q, m, n, s.y, row.c, s.r, row.turn, s.noise)
     observe(
         lanes, row.c, s.r, m, n, z.k, s.y, s.x, s.u, s.d, s.f, s.v, s.gain, row.gains, row.inverse,

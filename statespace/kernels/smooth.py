@@ -188,7 +188,7 @@ def slot_of(lanes, z, dense, h, slot):
 
 
 @inner
-def ahead_rows(lanes, z, g, s, dense, first, count, start, stop, h, sums):
+def ahead_rows(lanes, z, g, s, dense, turns, first, count, start, stop, h, sums):
     """The forward pass over the rows of a segment."""
     w, n, k = width(lanes), z.n, z.k
     for t in range(start, stop):
@@ -196,7 +196,7 @@ def ahead_rows(lanes, z, g, s, dense, first, count, start, stop, h, sums):
         if t > 0:
             move(lanes, z, g, s, first, count, t)
         row = slot_of(lanes, z, dense, h, slot)
-        look(lanes, z, g, s, dense, first, count, t, t == 0, row, sums)
+        look(lanes, z, g, s, dense, turns, first, count, t, t == 0, row, sums)
         copy(lanes, s.x, ahead(h.xf, slot * n * k * w), n * k)
         spread_out(lanes, n, s.u, s.d, ahead(h.pf, slot * n * n * w))
 
@@ -395,7 +395,8 @@ def smooth_each(lanes, model, data, low, high, value, bad, smooth, score, second
             else:
                 copy(lanes, mark, s.x, belief)
             own = sums if turn < segments else idle
-            ahead_rows(lanes, z, g, s, dense, first, count, start, stop, h, own)
+            turns = wants.learn and turn >= segments - 1
+            ahead_rows(lanes, z, g, s, dense, turns, first, count, start, stop, h, own)
             if turn >= segments - 1:
                 back_rows(
                     lanes, z, g, s, first, count, start, stop, h, back, wants, weight, slopes, out

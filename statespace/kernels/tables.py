@@ -19,6 +19,7 @@ class Model(NamedTuple):
         dense: Whether R is dense, or the gradient in all of it is wanted; rows of r are orthogonal
             where not.
         x, s: The start, (sets, series, n, k) and a root (sets, series, n, n).
+        cov: R itself, (sets, T, m, m), where it may be divided by; else of no rows.
     """
 
     a: Any
@@ -29,6 +30,7 @@ class Model(NamedTuple):
     r: Any
     x: Any
     s: Any
+    cov: Any
     dense: Any
 
 

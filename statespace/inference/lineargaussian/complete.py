@@ -20,9 +20,8 @@ _TOLERANCE = 1e-13  # what may be missing of a settled variance, relative
 
 
 def _cast(model: Model, number: Any) -> Model:
-    arrays = (np.ascontiguousarray(x, number) for x in model[:-1])
-    a, b, q, c, d, r, x, s = arrays
-    return Model(a, b, q, c, d, r, x, s, model.dense)
+    arrays: Any = (np.ascontiguousarray(x, number) for x in model[:-1])
+    return Model._make((*arrays, model.dense))
 
 
 class Settled:

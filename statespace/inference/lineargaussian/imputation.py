@@ -11,7 +11,10 @@ __all__ = ["imputation", "imputed_cov", "imputed_mean"]
 
 
 def imputation(noise: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """L and Cov(v | v_o) of each row, float64 (*, T, m, m): E[v | v_o] = L v_o, v_o zero where not seen."""
+    """L and Cov(v | v_o) of each row, float64 (*, T, m, m); `noise` is R.
+
+    E[v | v_o] = L v_o, with v_o zero where not seen.
+    """
     some = seen.double()
     eye = torch.eye(seen.shape[-1], dtype=noise.dtype, device=noise.device)
     unseen = 1 - some

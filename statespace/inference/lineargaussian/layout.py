@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,19 @@ from statespace.inference.lineargaussian.system import System
 from statespace.kernels import Data, Model
 
 __all__ = ["Layout"]
+
+
+_PIVOT = 1e-3  # of a correlation matrix, the least share of a variance that others leave
+
+
+def _divides(r: Tensor) -> bool:
+    """Whether pivots of R lose few digits: then its factor serves as well as that of a root."""
+    if r.dtype != torch.float64:
+        return False
+    sd = r.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+    lower, info = torch.linalg.cholesky_ex(r / sd[..., :, None] / sd[..., None, :])
+    pivots = lower.diagonal(dim1=-2, dim2=-1)
+    return bool(((info == 0) & (pivots.square() >= _PIVOT).all(-1)).all())
 
 
 class Layout:
@@ -92,7 +106,10 @@ class Layout:
             self.lay(begin.s, 2),
         )
         a, b, q, c, d, r, x, s = (x.contiguous().numpy() for x in arrays)
-        return Model(a, b, q, c, d, r, x, s, dense)
+        cov = np.empty((1, 0, 0, 0), r.dtype)
+        if dense and _divides(system.R.matrix):
+            cov = timed("R", system.R.matrix, 2).contiguous().numpy()
+        return Model(a, b, q, c, d, r, x, s, cov, dense)
 
     def data(self, y: Tensor, observed: Tensor | None) -> Data:
         """Observations; None where everything was observed. y has every series axis."""

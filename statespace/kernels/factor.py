@@ -183,6 +183,7 @@ def observe(lanes, c, c0, r, m, n, k, y, x, u, d, f, v, gain, gains, g0, inverse
     number = d.dtype.type
     zero, one = splat(lanes, number(0)), splat(lanes, number(1))
     wide_zero, wide_one = splat(lanes, 0.0), splat(lanes, 1.0)
+    least = splat(lanes, number(np.finfo(d.dtype).tiny))  # one over less than this overflows
     rounding = splat(lanes, number((32 * n * np.finfo(d.dtype).eps) ** 2 * n))
     for a in range(n):  # v holds the variances of the states while a row is absorbed
         p = load(lanes, d, a * w)
@@ -202,13 +203,13 @@ def observe(lanes, c, c0, r, m, n, k, y, x, u, d, f, v, gain, gains, g0, inverse
             store(lanes, f, j * w, q)
             store(lanes, v, j * w, q * load(lanes, d, j * w))
         s = load(lanes, r, i * w)
-        over = positive(s, one / s, zero)
+        over = positive(s - least, one / s, zero)
         for j in range(n):
             fj, vj, dj = load(lanes, f, j * w), load(lanes, v, j * w), load(lanes, d, j * w)
             turn = unless_nan(seen, zero - fj * over, zero)
             before = s
             s = s + fj * vj
-            over = positive(s, one / s, zero)
+            over = positive(s - least, one / s, zero)
             store(lanes, d, j * w, unless_nan(seen, positive(s, dj * (before * over), dj), dj))
             for a in range(j):
                 q, g = load(lanes, u, pk(j, a) * w), load(lanes, gain, a * w)
@@ -252,6 +253,7 @@ def orthogonalise(lanes, rows, weights, n, columns, u, d, scratch):
     w = width(lanes)
     number = d.dtype.type
     zero, one = splat(lanes, number(0)), splat(lanes, number(1))
+    least = splat(lanes, number(np.finfo(d.dtype).tiny))  # one over less than this overflows
     rounding = splat(lanes, number((8 * np.finfo(d.dtype).eps) ** 2))
     for a in range(n):
         size = zero
@@ -267,7 +269,7 @@ def orthogonalise(lanes, rows, weights, n, columns, u, d, scratch):
             weighted = q * load(lanes, weights, j * w)
             store(lanes, scratch, j * w, weighted)
             size = size + q * weighted
-        size = positive(load(lanes, d, i * w) - size, zero, size)
+        size = positive(load(lanes, d, i * w) + least - size, zero, size)
         store(lanes, d, i * w, size)
         over = positive(size, one / size, zero)
         store(lanes, u, pk(i, i) * w, one)

@@ -13,6 +13,7 @@ from statespace.gaussian import Gaussian
 from statespace.inference.kalman import direct
 from statespace.inference.kalman.belief import KalmanBelief
 from statespace.inference.kalman.problem import Problem, Rows, like, problem, rows_of, system_of
+from statespace.inference.kalman.repeated import repeated
 from statespace.inference.lineargaussian import (
     Pass,
     Smooth,
@@ -27,7 +28,7 @@ from statespace.inference.lineargaussian.filtered import Found, run_filter
 from statespace.inference.lineargaussian.likelihood import check_finite, total
 from statespace.inference.lineargaussian.simulate import posterior_draws, simulate
 from statespace.interface import Filter, Info, LinearGaussian, Row, State
-from statespace.interface.methods import AtOnce
+from statespace.interface.methods import AtOnce, Repeated
 from statespace.interface.values import Kind
 from statespace.linalg import Covariance
 from statespace.results import Filtered, Forecast, Smoothed
@@ -79,6 +80,12 @@ class Kalman(Filter):
             return found
         lengths = torch.full(known.batch, known.rows)
         return self._smoothed(known.problem(), known.constant, lengths, None, known.univariate)
+
+    def repeated(self, model: Any, data: Sequences) -> Repeated | None:
+        """From arrays laid out once, where there is one series (see `repeated`)."""
+        if type(self) is not Kalman or self.core == "plain":
+            return None
+        return repeated(model, data)
 
     def start(
         self, model: Any, batch_shape: Sequence[int], condition: Any, generator: Generator

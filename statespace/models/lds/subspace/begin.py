@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Generator, Tensor
 
 from statespace.errors import InputError, NumericalError
 from statespace.inference.kalman import Kalman
+from statespace.interface.methods import Repeated
 from statespace.models.lds.subspace.complete import Known, first_state, reach, respond
 from statespace.models.lds.subspace.few import hold_unknowable
 from statespace.models.lds.subspace.realise import Realisation, horizons, principal, subspace
@@ -102,8 +104,7 @@ class _Start:
         highest = torch.full((self.count,), -math.inf, dtype=torch.float64)
         for found in self._realisations():
             self._coefficients(found)
-            grid = _WITH if found[0] is not None else _WITHOUT
-            for q_share, r_share in grid if self.unset & {"Q", "R"} else grid[:1]:
+            for q_share, r_share in self._grid(known=found[0] is None):
                 self._noise(found, q_share, r_share)
                 value = self._likelihood()
                 better = value > highest
@@ -114,6 +115,15 @@ class _Start:
                 highest = torch.where(better, value, highest)
         for name, theta in best.items():
             self.lds.slots[name].theta.copy_(theta)
+
+    def _grid(self, *, known: bool) -> Sequence[tuple[float, float]]:
+        """Shares of Q and R that are worth a look."""
+        unset = {name for name in self.unset & {"Q", "R"} if self.lds.slots[name].n_free}
+        grid = _WITHOUT if known else _WITH
+        if len(unset) == 2:
+            return grid
+        which = 0 if "Q" in unset else 1
+        return list({pair[which]: pair for pair in grid}.values()) if unset else grid[:1]
 
     def _realisations(self) -> Iterator[list[Realisation | None]]:
         """Proposals for every model; None stands for A and C as they are known."""
@@ -242,7 +252,7 @@ class _Start:
             if theta is not None:
                 slot.theta.copy_(shrink * theta)
             try:
-                value = Kalman().log_likelihood(self.lds, self.short, self.generator).double()
+                value = self._value()
             except (InputError, NumericalError):  # not stationary, or it overflows
                 if theta is None:
                     break
@@ -251,6 +261,17 @@ class _Start:
             total = value.expand(batch).sum_to_size(self.models) if self.models else value.sum()
             return torch.nan_to_num(total.reshape(-1).cpu(), nan=-math.inf)
         return torch.full((self.count,), -torch.finfo(torch.float64).max, dtype=torch.float64)
+
+    def _value(self) -> Tensor:
+        """Log p of the first rows, (*batch,)."""
+        short = None if self._repeated is None else self._repeated.value()
+        if short is not None:
+            return torch.tensor(short, dtype=torch.float64)
+        return Kalman().log_likelihood(self.lds, self.short, self.generator).double()
+
+    @cached_property
+    def _repeated(self) -> Repeated | None:
+        return Kalman().repeated(self.lds, self.short)
 
 
 def _definite(q: Tensor) -> bool:

@@ -38,12 +38,17 @@ class Beginning:
 
     Args:
         kinds: One word for each state.
+
+    Attributes:
+        flat: The diffuse states.
+        moves: Whether a part of it is stationary, and so moves with A, b and Q.
     """
 
     def __init__(self, kinds: Sequence[str]) -> None:
         words = np.array(kinds)
         self.flat = np.flatnonzero(words == "diffuse")
         self._block = np.flatnonzero(words == "stationary")
+        self.moves = len(self._block) > 0
         self._grid = np.ix_(self._block, self._block)
         self._proper = np.flatnonzero(words != "diffuse")
         self._eye = np.eye(len(self._block))
@@ -64,7 +69,7 @@ class Beginning:
             InputError: there is no stationary start here.
         """
         mean, root, block = given.mean, given.root, given.stationary
-        if len(self._block):
+        if self.moves:
             a_s, q_s = a[self._grid], q[self._block]
             solved = _lyapunov(a_s, q_s @ q_s.T)
             small = None if solved is None else _cholesky(solved)
@@ -74,7 +79,8 @@ class Beginning:
                 return None
             block = solved
             mean, root = mean.copy(), root.copy()
-            mean[self._block] = np.linalg.solve(self._eye - a_s, b[self._block])
+            if b.any():
+                mean[self._block] = np.linalg.solve(self._eye - a_s, b[self._block])
             root[self._grid] = small
         wide = self._wide(a, q, c, r)
         if len(self._proper) and (np.square(root).sum(1) > _WIDE * wide)[self._proper].any():
@@ -85,17 +91,21 @@ class Beginning:
         return Begun(mean, root, block)
 
     def _wide(self, a: Array, q: Array, c: Array, r: Array) -> Array:
-        """The ordinary share of flat states; any does, and one of the noise's size is kept."""
+        """The size of the noise in each state, kept until it is another by an order of magnitude.
+
+        It is a measure only: of the ordinary share of flat states, where any does, and of what
+        counts as wide.
+        """
         size = float(np.abs(q).max(initial=0.0)), float(np.abs(r).max(initial=0.0))
         alike = all(0.1 * old <= new <= 10 * old for new, old in zip(size, self._size, strict=True))
-        if len(self._proper) or not alike:
+        if not alike:
             self._share, self._size = _noise(a, q, c, r), size
         return self._share
 
     def back(
         self, a: Array, found: Begun, d_mean: Array, d_cov: Array
     ) -> tuple[Array, Array, Array] | None:
-        """What the gradient of the start adds to those in A, b and Q; None where it adds nothing.
+        """What the gradient of a stationary start adds to those in A, b and Q; None: no answer.
 
         Args:
             a: A.
@@ -103,8 +113,6 @@ class Beginning:
             d_mean: The gradient in the mean of z_1.
             d_cov: And in its covariance.
         """
-        if not len(self._block):
-            return None
         a_s, n = a[self._grid], len(a)
         x = _lyapunov(a_s.T, d_cov[self._grid])
         if x is None:

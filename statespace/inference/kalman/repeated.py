@@ -130,7 +130,8 @@ class Repeated:
         if slopes is None:
             return None
         parts = [self._entries[name].pull(slopes[name]) for name in names if name is not None]
-        return value, np.concatenate(parts) if parts else np.empty(0)
+        out = np.concatenate(parts)
+        return (value, out) if np.isfinite(out).all() else None
 
     def _model(self) -> tuple[kernels.Model, Begun] | None:
         """The arrays at the present numbers, and the start among them."""
@@ -201,7 +202,7 @@ class Repeated:
         return math.nan if bad[0, 0] != 0 else float(value[0, 0])
 
     def _slopes(self, model: kernels.Model, begun: Begun) -> dict[str, Array] | None:
-        """The gradient in the value of each parameter."""
+        """The gradient in the value of each parameter; None: ask the long way."""
         score, a = self._score, model.a[0, 0]
         d_mean, d_cov = score.mean[0, 0], score.cov[0, 0]
         out = {
@@ -214,11 +215,12 @@ class Repeated:
             "initial_mean": d_mean,
             "initial_cov": d_cov,
         }
+        if not self._start.moves:
+            return out
         more = self._start.back(a, begun, d_mean, d_cov)
-        if more is not None:
-            out |= {name: out[name] + x for name, x in zip("AbQ", more, strict=True)}
-        whole = all(np.isfinite(x).all() for x in out.values())
-        return out if whole else None
+        if more is None:
+            return None
+        return out | {name: out[name] + x for name, x in zip("AbQ", more, strict=True)}
 
 
 def _unpacked(packed: Array, low: tuple[Any, Any]) -> Array:

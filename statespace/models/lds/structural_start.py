@@ -88,18 +88,41 @@ def _detrended(data: Sequences) -> Tensor:
 
 
 def _angles(series: Tensor, count: int) -> list[float]:
-    """Angles per step of the highest peaks of the periodogram, a resolution apart."""
+    """Angles per step where the spectrum stands highest above what is around it.
+
+    The spectrum of a trend falls by orders of magnitude, and its slope is no cycle: a frequency
+    counts by the log of its power less the mean log from half to twice the frequency. A taper
+    keeps the trend's power where it belongs (Percival and Walden 1993, chapter 6).
+    """
     num_rows = series.shape[-1]
     size = 8 * num_rows
-    power = torch.fft.rfft(series, n=size).abs().square().sum(0)
-    frequency = torch.arange(len(power), device=series.device) / size
-    power = torch.where((frequency < 1.5 / num_rows) | (frequency > 0.45), 0.0, power)
-    angles = []
+    taper = torch.hann_window(num_rows, periodic=False, dtype=series.dtype, device=series.device)
+    power = torch.fft.rfft(series * taper, n=size).abs().square().sum(0)
+    place = torch.arange(len(power), device=series.device)
+    last = len(power) - 1
+    smooth = _means(power, (place - 8).clamp_min(0), (place + 8).clamp_max(last))
+    log = smooth.clamp_min(torch.finfo(power.dtype).tiny).log()
+    height = log - _means(log, (place + 1) // 2, (2 * place).clamp_max(last))
+    frequency = place / size
+    usable = (frequency >= 3 / num_rows) & (frequency <= 0.45)
+    height = torch.where(usable, height, -torch.inf)
+    peaks: list[tuple[float, float]] = []  # power, frequency
     for _ in range(count):
-        peak = float(frequency[power.argmax()])
-        angles.append(2 * math.pi * (peak if peak > 0 else 0.25))
-        power = torch.where((frequency - peak).abs() < 1.5 / num_rows, 0.0, power)
-    return angles
+        best = int(height.argmax())
+        if not math.isfinite(float(height[best])):
+            peaks.append((0.0, 0.25))
+            continue
+        near = (place - best).abs() <= 12  # the smooth one leans to where the power falls less
+        top = int(torch.where(near & usable, power, 0.0).argmax())
+        peaks.append((float(power[top]), top / size))
+        height = torch.where((place - top).abs() < 3 * 8, -torch.inf, height)
+    return [2 * math.pi * frequency for _, frequency in sorted(peaks, reverse=True)]
+
+
+def _means(x: Tensor, first: Tensor, last: Tensor) -> Tensor:
+    """Of x from `first` to `last`, entry by entry."""
+    total = torch.cat([x.new_zeros(1), x.cumsum(0)])
+    return (total[last + 1] - total[first]) / (last + 1 - first)
 
 
 def _yule_walker(series: Tensor, order: int) -> Tensor:

@@ -242,11 +242,9 @@ def _exact(model: Any) -> bool:
 
 def _left_to_polish(objective: Objective) -> str | None:
     """Why the exact gradient is the shorter way from the start on; None where it is not."""
-    if not _exact(objective.model):
-        return "not all parameters have an M-step in closed form"
     if objective.size <= _FEW and restricted(objective.model):
         return "few numbers are learned"
-    return None
+    return None if _exact(objective.model) else "not all parameters have an M-step in closed form"
 
 
 def _expect(objective: Objective) -> tuple[float, Smoothed]:

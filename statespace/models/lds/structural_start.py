@@ -95,6 +95,8 @@ def _angles(series: Tensor, count: int) -> list[float]:
     keeps the trend's power where it belongs (Percival and Walden 1993, chapter 6).
     """
     num_rows = series.shape[-1]
+    if not count:
+        return []
     size = 8 * num_rows
     taper = torch.hann_window(num_rows, periodic=False, dtype=series.dtype, device=series.device)
     power = torch.fft.rfft(series * taper, n=size).abs().square().sum(0)

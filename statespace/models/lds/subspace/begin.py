@@ -82,9 +82,12 @@ class _Start:
             .reshape(self.count, *slot.event)
         )
 
-    def _write(self, name: str, values: Sequence[Tensor]) -> None:
+    def _write(self, name: str, values: Sequence[Tensor] | Tensor) -> None:
         slot = self.lds.slots[name]
-        slot.set_(torch.stack(list(values)).reshape(*self.models, *slot.event))
+        whole = values if isinstance(values, Tensor) else torch.stack(list(values))
+        value = whole.reshape(*self.models, *slot.event)
+        if slot.n_free:
+            slot.take_(value.to(slot.held))
 
     def _centre(self) -> Tensor:
         """D where it is held, NaN where the level is wanted from the data."""
@@ -104,8 +107,10 @@ class _Start:
         highest = torch.full((self.count,), -math.inf, dtype=torch.float64)
         for found in self._realisations():
             self._coefficients(found)
-            for q_share, r_share in self._grid(known=found[0] is None):
-                self._noise(found, q_share, r_share)
+            noise = self._noise(found)
+            for shares in self._grid(known=found[0] is None):
+                for name, whole in noise.items():
+                    self._write(name, shares["QR".index(name)] * whole)
                 value = self._likelihood()
                 better = value > highest
                 for name in names:
@@ -122,8 +127,10 @@ class _Start:
         grid = _WITHOUT if known else _WITH
         if len(unset) == 2:
             return grid
+        if not unset or not bool(self._read("R" if "Q" in unset else "Q").any()):
+            return grid[:1]  # beside nothing a share is a scale, which a learner finds at once
         which = 0 if "Q" in unset else 1
-        return list({pair[which]: pair for pair in grid}.values()) if unset else grid[:1]
+        return list({pair[which]: pair for pair in grid}.values())
 
     def _realisations(self) -> Iterator[list[Realisation | None]]:
         """Proposals for every model; None stands for A and C as they are known."""
@@ -228,21 +235,21 @@ class _Start:
             parts.append(free if free.dim() == 2 else free[:, None])
         return torch.cat(parts, -1)
 
-    def _noise(self, found: Sequence[Realisation | None], q_share: float, r_share: float) -> None:
-        """Q, R and the first state's covariance for one share of the grid."""
+    def _noise(self, found: Sequence[Realisation | None]) -> dict[str, Tensor]:
+        """Q and R that would each explain all there is, by name; sets the first state's spread."""
         q, r, p = [], [], []
         for i, (one, t) in enumerate(zip(found, self.tables, strict=True)):
             unit = 1 / reach(self.a[i], self.c[i])
             own = (1 - self.a[i].diagonal().square()).clamp(0.05, 1.0)
             floor = torch.diag(1e-3 * unit.square())
-            q.append(q_share * (torch.diag(own * unit.square()) if one is None else one.q + floor))
+            q.append(torch.diag(own * unit.square()) if one is None else one.q + floor)
             noise = torch.eye(t.m, dtype=unit.dtype, device=unit.device) if one is None else one.r
             noise = noise + 1e-4 * torch.eye(t.m, dtype=unit.dtype, device=unit.device)
-            r.append(r_share * noise * t.spread[:, None] * t.spread)
+            r.append(noise * t.spread[:, None] * t.spread)
             p.append(torch.diag(unit.square()))
-        for name, values in (("Q", q), ("R", r), ("initial_cov", p)):
-            if name in self.unset:
-                self._write(name, values)
+        if "initial_cov" in self.unset:
+            self._write("initial_cov", p)
+        return {name: torch.stack(x) for name, x in (("Q", q), ("R", r)) if name in self.unset}
 
     def _likelihood(self) -> Tensor:
         """Of each model (models,), over the first rows; A shrinks until there is one."""

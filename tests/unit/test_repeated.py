@@ -126,6 +126,15 @@ def test_a_stationary_mean() -> None:
     agree(short, objective)
 
 
+def test_a_start_that_is_stationary_for_the_time_of_a_fit() -> None:
+    """Moments that one series cannot tell are those of A and Q, whatever numbers they have now."""
+    model, y = ss.LDS(2, 1, seed=3, initial_mean=ss.Param([5.0, -3.0])), wave(40)
+    model.kinds = ("stationary", "stationary")
+    _, short, objective = set_up(model, y)
+    assert short is not None
+    agree(short, objective)
+
+
 def test_what_has_no_stationary_start_is_refused_as_the_long_way_refuses_it() -> None:
     model, y = L.arma(2), wave(30)
     model.start_values(read(model, y, None, Question()), torch.Generator())

@@ -42,12 +42,14 @@ class Beginning:
     Attributes:
         flat: The diffuse states.
         moves: Whether a part of it is stationary, and so moves with A, b and Q.
+        own: One for a state whose moments are numbers of their own, zero for the others, (n,).
     """
 
     def __init__(self, kinds: Sequence[str]) -> None:
         words = np.array(kinds)
         self.flat = np.flatnonzero(words == "diffuse")
         self._block = np.flatnonzero(words == "stationary")
+        self.own = ((words == "known") | (words == "estimate")).astype(np.float64)
         self.moves = len(self._block) > 0
         self._grid = np.ix_(self._block, self._block)
         self._proper = np.flatnonzero(words != "diffuse")
@@ -79,8 +81,8 @@ class Beginning:
                 return None
             block = solved
             mean, root = mean.copy(), root.copy()
-            if b.any():
-                mean[self._block] = np.linalg.solve(self._eye - a_s, b[self._block])
+            push = b[self._block]  # what is given may be numbers of another kind of start
+            mean[self._block] = np.linalg.solve(self._eye - a_s, push) if push.any() else 0.0
             root[self._grid] = small
         wide = self._wide(a, q, c, r)
         if len(self._proper) and (np.square(root).sum(1) > _WIDE * wide)[self._proper].any():

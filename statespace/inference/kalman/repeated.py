@@ -204,7 +204,7 @@ class Repeated:
     def _slopes(self, model: kernels.Model, begun: Begun) -> dict[str, Array] | None:
         """The gradient in the value of each parameter; None: ask the long way."""
         score, a = self._score, model.a[0, 0]
-        d_mean, d_cov = score.mean[0, 0], score.cov[0, 0]
+        d_mean, d_cov, own = score.mean[0, 0], score.cov[0, 0], self._start.own
         out = {
             "A": score.a.reshape(a.shape),
             "b": score.b.reshape(-1),
@@ -212,8 +212,8 @@ class Repeated:
             "d": score.d.reshape(-1),
             "Q": _unpacked(score.q, self._low[0]),
             "R": _unpacked(score.r, self._low[1]),
-            "initial_mean": d_mean,
-            "initial_cov": d_cov,
+            "initial_mean": d_mean * own,
+            "initial_cov": d_cov * np.multiply.outer(own, own),
         }
         if not self._start.moves:
             return out

@@ -25,6 +25,7 @@ __all__ = ["start_values"]
 _WITH = ((1.0, 0.7), (1.0, 0.1), (3.0, 0.4), (10.0, 0.1))
 _WITHOUT = tuple((q, r) for q in (1.0, 0.1, 1e-2, 1e-3) for r in (0.5, 0.05))
 _ROWS = 400  # of each series, for the likelihoods of the grid
+_ENOUGH = 20_000  # rows of series that share a model, for its start
 _SHRINK = (1.0, 0.9, 0.7, 0.4, 0.0)
 
 
@@ -49,8 +50,9 @@ class _Start:
     def __init__(
         self, lds: Any, data: Sequences, generator: Generator, unset: Sequence[str]
     ) -> None:
-        self.lds, self.data, self.generator, self.unset = lds, data, generator, set(unset)
         self.models = lds.batch_shape
+        data = data if self.models else _some(data)
+        self.lds, self.data, self.generator, self.unset = lds, data, generator, set(unset)
         self.count = math.prod(self.models)
         self.tables = tables(data, self.models, self._centre())
         longest = min(data.T, _ROWS)
@@ -279,6 +281,20 @@ class _Start:
     @cached_property
     def _repeated(self) -> Repeated | None:
         return Kalman().repeated(self.lds, self.short)
+
+
+def _some(data: Sequences) -> Sequences:
+    """Enough of many series of one model for a start: some of them, evenly spread.
+
+    All of them where that would leave little of a column.
+    """
+    series, rows = math.prod(data.batch_shape), data.values.shape[-2]
+    wanted = max(1, _ENOUGH // rows)
+    if len(data.batch_shape) != 1 or wanted >= series:
+        return data
+    part = data.select(torch.arange(wanted, device=data.lengths.device) * series // wanted)
+    seen = part.observed.flatten(0, -2).sum(0)  # of each column
+    return part if int(seen.min()) >= _ENOUGH // 10 else data
 
 
 def _definite(q: Tensor) -> bool:

@@ -392,7 +392,7 @@ class TestStartValues:
 
     @pytest.mark.parametrize("period", [5.0, 15.0])
     def test_a_trend_is_no_cycle(self, period):
-        """Beside a trend of a thousand times its power a cycle is seen where it is (seeds fixed)."""
+        """Beside a trend of a thousand times its power a cycle is seen where it is."""
         g = torch.Generator().manual_seed(7)
         noise, slope, level = torch.randn(3, 500, generator=g, dtype=F64).unbind()
         t = torch.arange(500, dtype=F64)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from statespace.sequences import Sequences
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from statespace.models.lds.model import LDS
 
 __all__ = ["start_values"]
+
+Array = NDArray[np.float64]
 
 _RHO = 0.9  # damping at which a cycle starts
 
@@ -98,33 +102,32 @@ def _angles(series: Tensor, count: int) -> list[float]:
     if not count:
         return []
     size = 8 * num_rows
-    taper = torch.hann_window(num_rows, periodic=False, dtype=series.dtype, device=series.device)
-    power = torch.fft.rfft(series * taper, n=size).abs().square().sum(0)
-    place = torch.arange(len(power), device=series.device)
+    tapered = series.cpu().numpy() * np.hanning(num_rows)
+    power = np.square(np.abs(np.fft.rfft(tapered, n=size))).sum(0)
+    place = np.arange(len(power))
     last = len(power) - 1
-    smooth = _means(power, (place - 8).clamp_min(0), (place + 8).clamp_max(last))
-    log = smooth.clamp_min(torch.finfo(power.dtype).tiny).log()
-    height = log - _means(log, (place + 1) // 2, (2 * place).clamp_max(last))
-    frequency = place / size
-    usable = (frequency >= 3 / num_rows) & (frequency <= 0.45)
-    height = torch.where(usable, height, -torch.inf)
+    smooth = _means(power, np.maximum(place - 8, 0), np.minimum(place + 8, last))
+    log = np.log(np.maximum(smooth, np.finfo(np.float64).tiny))
+    height = log - _means(log, (place + 1) // 2, np.minimum(2 * place, last))
+    usable = (place >= 3 * 8) & (place <= 0.45 * size)
+    height[~usable] = -np.inf
     peaks: list[tuple[float, float]] = []  # power, frequency
     for _ in range(count):
         best = int(height.argmax())
-        if not math.isfinite(float(height[best])):
+        if not math.isfinite(height[best]):
             peaks.append((0.0, 0.25))
             continue
-        near = (place - best).abs() <= 12  # the smooth one leans to where the power falls less
-        top = int(torch.where(near & usable, power, 0.0).argmax())
+        near = np.abs(place - best) <= 12  # the smooth one leans to where the power falls less
+        top = int(np.where(near & usable, power, 0.0).argmax())
         peaks.append((float(power[top]), top / size))
-        height = torch.where((place - top).abs() < 3 * 8, -torch.inf, height)
+        height[np.abs(place - top) < 3 * 8] = -np.inf
     return [2 * math.pi * frequency for _, frequency in sorted(peaks, reverse=True)]
 
 
-def _means(x: Tensor, first: Tensor, last: Tensor) -> Tensor:
+def _means(x: Array, first: NDArray[np.intp], last: NDArray[np.intp]) -> Array:
     """Of x from `first` to `last`, entry by entry."""
-    total = torch.cat([x.new_zeros(1), x.cumsum(0)])
-    return (total[last + 1] - total[first]) / (last + 1 - first)
+    total = np.append(0.0, x.cumsum())
+    return np.asarray((total[last + 1] - total[first]) / (last + 1 - first), np.float64)
 
 
 def _yule_walker(series: Tensor, order: int) -> Tensor:

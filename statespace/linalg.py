@@ -124,6 +124,8 @@ def psd_root(p: Tensor, name: str = "covariance") -> Tensor:
                 "Symmetrise it, for example with 0.5 * (P + P.T)",
             )
         )
+    if bool((diagonal >= 0).all()) and torch.equal(p, torch.diag_embed(diagonal)):
+        return torch.diag_embed(scale)
     unit = torch.where(scale > 0, scale, torch.ones_like(scale))
     p = 0.5 * (p + p.mT) / unit[..., :, None] / unit[..., None, :]
     lower, info = torch.linalg.cholesky_ex(p)

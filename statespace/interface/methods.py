@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Generator, Tensor, nn
 from torch.distributions import Distribution
@@ -19,9 +19,23 @@ from statespace.results import Filtered, FitResult, Forecast, Smoothed, keeping
 from statespace.sequences import Sequences
 from statespace.shapes import tmap
 
-__all__ = ["AtOnce", "Filter", "Guide", "Learner", "Method", "able", "able_filters"]
+__all__ = ["AtOnce", "Filter", "Guide", "Learner", "Method", "Repeated", "able", "able_filters"]
 
 AtOnce = Literal["log_likelihood", "smooth"]  # verbs that may be answered without the door
+
+
+class Repeated(Protocol):
+    """The sum of log-likelihoods of a model on certain data, wherever the model is.
+
+    The answers are those of `Method.log_likelihood`; None: ask that. Where it would refuse the
+    point, an `InputError` or a `NumericalError` may come instead.
+    """
+
+    def value(self) -> float | None:
+        """The log-likelihood."""
+
+    def gradient(self, parameters: Sequence[Tensor]) -> tuple[float, Any] | None:
+        """It and its gradient in some parameters, side by side in one float64 array."""
 
 
 class Method(metaclass=Checked):
@@ -86,6 +100,13 @@ class Method(metaclass=Checked):
 
         For methods that can add up an E-step without storing the posterior of every row; None
         where this one cannot, and `smooth` is to be asked.
+        """
+        return None
+
+    def repeated(self, model: Any, data: Sequences) -> Repeated | None:
+        """The log-likelihood by a shorter way, on data that stay; None: no such way.
+
+        A learner asks for it at hundreds of points.
         """
         return None
 

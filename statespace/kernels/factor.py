@@ -29,7 +29,7 @@ from statespace.kernels.lanes import (
     unless_nan,
     widen,
 )
-from statespace.kernels.memory import number, rounding
+from statespace.kernels.memory import number, rounding, smallest
 
 __all__ = [
     "SUMS",
@@ -176,14 +176,15 @@ def absorb_entry(lanes, i, n, seen, r, u, d, f, v, gain):
     """U and D after entry i, with f = U' c and v = D f; leaves the gain, and gives its variance."""
     w = width(lanes)
     zero, one = filled(lanes, d, 0.0), filled(lanes, d, 1.0)
+    least = filled(lanes, d, smallest(d))  # one over less than this overflows
     s = load(lanes, r, i * w)
-    over = positive(s, one / s, zero)
+    over = positive(s - least, one / s, zero)
     for j in range(n):
         fj, vj, dj = load(lanes, f, j * w), load(lanes, v, j * w), load(lanes, d, j * w)
         turn = unless_nan(seen, zero - fj * over, zero)
         before = s
         s = s + fj * vj
-        over = positive(s, one / s, zero)
+        over = positive(s - least, one / s, zero)
         store(lanes, d, j * w, unless_nan(seen, positive(s, dj * (before * over), dj), dj))
         for a in range(j):
             q, g = load(lanes, u, pk(j, a) * w), load(lanes, gain, a * w)
@@ -244,7 +245,8 @@ def observe(lanes, c, r, m, n, k, y, x, u, d, f, v, gain, gains, inverse, e, sum
             store(lanes, f, j * w, q)
             store(lanes, v, j * w, q * load(lanes, d, j * w))
         s = absorb_entry(lanes, i, n, seen, r, u, d, f, v, gain)
-        over = unless_nan(seen, positive(s, one / s, zero), zero)
+        over = positive(s - filled(lanes, d, smallest(d)), one / s, zero)
+        over = unless_nan(seen, over, zero)
         store(lanes, inverse, i * w, over)
         for a in range(n):
             store(lanes, gains, (i * n + a) * w, load(lanes, gain, a * w) * over)
@@ -270,6 +272,7 @@ def orthogonalise(lanes, rows, weights, n, columns, u, d, scratch):
     w = width(lanes)
     zero, one = filled(lanes, d, 0.0), filled(lanes, d, 1.0)
     least = filled(lanes, d, (8 * rounding(d)) ** 2)
+    tiny = filled(lanes, d, smallest(d))  # one over less than this overflows
     for a in range(n):
         size = zero
         for j in range(columns):
@@ -284,7 +287,7 @@ def orthogonalise(lanes, rows, weights, n, columns, u, d, scratch):
             weighted = q * load(lanes, weights, j * w)
             store(lanes, scratch, j * w, weighted)
             size = size + q * weighted
-        size = positive(load(lanes, d, i * w) - size, zero, size)
+        size = positive(load(lanes, d, i * w) + tiny - size, zero, size)
         store(lanes, d, i * w, size)
         over = positive(size, one / size, zero)
         store(lanes, u, pk(i, i) * w, one)

@@ -16,7 +16,7 @@ from numba.extending import intrinsic, overload
 
 from statespace.kernels.compiling import called
 
-__all__ = ["ahead", "apart", "hold", "number", "room", "rounding", "set_of", "span"]
+__all__ = ["ahead", "apart", "hold", "number", "room", "rounding", "set_of", "smallest", "span"]
 
 
 @intrinsic
@@ -73,6 +73,17 @@ def rounding(place: Any) -> float:
 def _rounding(place):
     unit = float(np.finfo(str(place.dtype)).eps)
     return lambda place: unit
+
+
+def smallest(place: Any) -> float:
+    """The smallest normal number of the kind that stands there, as a float64."""
+    return float(np.finfo(place.dtype).tiny)
+
+
+@overload(smallest)
+def _smallest(place):
+    least = float(np.finfo(str(place.dtype)).tiny)
+    return lambda place: least
 
 
 @intrinsic

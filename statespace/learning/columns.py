@@ -80,8 +80,11 @@ def _columns(values: Tensor, observed: Tensor, data: Sequences, where: str) -> l
         what = "zero throughout" if float(low[j]) == 0 else f"constant ({float(low[j]):.6g})"
         out.append(f"{_name(data, j)} of y is {what}{where}")
     moving = [j for j in range(data.m) if not bool(still[j]) and int(rows[j]) > 1]
+    ends = list(zip(low.tolist(), high.tolist(), strict=True))
     for a, i in enumerate(moving):
         for j in moving[a + 1 :]:
+            if ends[i] != ends[j]:
+                continue
             both = observed[:, i] & observed[:, j]
             same = torch.equal(values[both, i], values[both, j])
             if same and int(both.sum()) > 1 and torch.equal(observed[:, i], observed[:, j]):

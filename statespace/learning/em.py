@@ -19,6 +19,7 @@ from statespace.learning.objective import (
     Objective,
     log_prior,
     perturbed,
+    restricted,
     slots_of,
     started,
 )
@@ -35,6 +36,7 @@ _HALVINGS = 20
 _POLISH = 500  # steps
 _HANDOVER = 1e-3  # nats per observed value: where polish gains more by a step than EM
 _WARY = 5  # iterations between looks at whether the likelihood has a maximum at all
+_FEW = 30  # learned numbers up to which quasi-Newton steps are the shorter way
 _CLIMB = 10  # quasi-Newton steps where there is no M-step
 
 
@@ -180,7 +182,11 @@ class EM(Learner):
     def _climb(self, objective: Objective, run: _Run, report: Report, away: Watch | None) -> None:
         """EM: the model is left at the highest point."""
         model, n_values = objective.model, int(objective.data.n_values.sum())
-        run.value, smoothed = _expect(objective)
+        why = _left_to_polish(objective) if self.polish and away is None else None
+        if why is None:
+            run.value, smoothed = _expect(objective)
+        else:
+            run.value = objective.value(objective.read())
         run.history.append(run.value)
         if not math.isfinite(run.value):
             run.broken = True
@@ -188,6 +194,9 @@ class EM(Learner):
                 f"the log-likelihood of the start values is {run.value}: what the model holds "
                 "without noise contradicts the data"
             )
+            return
+        if why is not None:
+            run.reason = f"EM: left to polish, since {why}"
             return
         for i in range(1, self.max_iter + 1):
             old = objective.read()
@@ -229,6 +238,13 @@ def _runs_away(objective: Objective, away: Watch) -> bool:
 
 def _exact(model: Any) -> bool:
     return isinstance(model, Maximisable) and bool(model.mstep_exact)
+
+
+def _left_to_polish(objective: Objective) -> str | None:
+    """Why the exact gradient is the shorter way from the start on; None where it is not."""
+    if objective.size <= _FEW and restricted(objective.model):
+        return "few numbers are learned"
+    return None if _exact(objective.model) else "not all parameters have an M-step in closed form"
 
 
 def _expect(objective: Objective) -> tuple[float, Any]:

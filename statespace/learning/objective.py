@@ -7,9 +7,10 @@ named parameters live. Everything that is learned is laid side by side in float6
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -17,12 +18,13 @@ from torch import Generator, Tensor, nn
 
 from statespace.errors import InputError, NumericalError
 from statespace.interface import Maximisable
+from statespace.interface.methods import Repeated
 from statespace.interface.randomness import clone, lend
 from statespace.learning.scales import own_sizes
 from statespace.parameters import CovarianceSlot, Slot
 from statespace.sequences import Sequences
 
-__all__ = ["Objective", "fits_as", "log_prior", "perturbed", "slots_of", "started"]
+__all__ = ["Objective", "fits_as", "log_prior", "perturbed", "restricted", "slots_of", "started"]
 
 
 def slots_of(model: nn.Module) -> list[tuple[str, Slot]]:
@@ -32,8 +34,18 @@ def slots_of(model: nn.Module) -> list[tuple[str, Slot]]:
 
 def log_prior(model: nn.Module) -> Tensor | float:
     """The log priors of all slots, summed; 0 without any."""
-    parts = [slot.log_prior().sum() for _, slot in slots_of(model) if slot.prior is not None]
+    return _log_prior(slot for _, slot in slots_of(model))
+
+
+def _log_prior(slots: Iterable[Slot]) -> Tensor | float:
+    parts = [slot.log_prior().sum() for slot in slots if slot.prior is not None]
     return torch.stack(parts).sum() if parts else 0.0
+
+
+def restricted(model: nn.Module) -> bool:
+    """Whether no matrix of coefficients is learned as a whole, as in structural models."""
+    slots = [s for _, s in slots_of(model) if not isinstance(s, CovarianceSlot)]
+    return not any(s.pattern.plain and s.n_free and len(s.event) == 2 for s in slots)
 
 
 class Objective:
@@ -54,6 +66,13 @@ class Objective:
         self.model, self.method, self.data, self.modes = model, method, data, modes
         self.origin = clone(generator)  # of the random numbers
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self._slots = [slot for _, slot in slots_of(model)]
+        self._last: tuple[Tensor, float, Tensor] | None = None  # x, value, gradient
+
+    @cached_property
+    def _repeated(self) -> Repeated | None:
+        found: Repeated | None = self.method.repeated(self.model, self.data)
+        return found
 
     @property
     def size(self) -> int:
@@ -85,7 +104,7 @@ class Objective:
 
     def sizes(self) -> Tensor:
         """Own sizes of what lives in slots, ones elsewhere, (P,)."""
-        known = {id(s.theta): own_sizes(s) for _, s in slots_of(self.model) if s.theta is not None}
+        known = {id(s.theta): own_sizes(s) for s in self._slots if s.theta is not None}
         parts = [
             known[id(p)].flatten() if id(p) in known else torch.ones(p.numel()).to(p).double()
             for p in self.parameters
@@ -94,7 +113,7 @@ class Objective:
 
     def roots(self) -> Tensor:
         """Which numbers are of a covariance's root, (P,) bool."""
-        slots = [s for _, s in slots_of(self.model) if isinstance(s, CovarianceSlot)]
+        slots = [s for s in self._slots if isinstance(s, CovarianceSlot)]
         inside = {id(s.theta) for s in slots}
         parts = [torch.full((p.numel(),), id(p) in inside) for p in self.parameters]
         return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.bool)
@@ -103,14 +122,17 @@ class Objective:
         """At the model's own point, with its graph."""
         with lend(clone(self.origin)) as generator:
             log = self.method.log_likelihood(self.model, self.data, generator)
-        return log.double().sum() + log_prior(self.model)
+        return log.double().sum() + _log_prior(self._slots)
 
     def value(self, x: Tensor) -> float:
         """At a point, where the model is left."""
         self.write(x)
+        if self._last is not None and torch.equal(self._last[0], x):
+            return self._last[1]
         try:
             with torch.no_grad():
-                value = float(self.tensor())
+                short = None if self._repeated is None else self._repeated.value()
+                value = float(self.tensor() if short is None else short + _log_prior(self._slots))
         except (InputError, NumericalError):
             return -math.inf
         return value if not math.isnan(value) else -math.inf
@@ -120,24 +142,43 @@ class Objective:
         self.write(x)
         if not self.parameters:
             return self.value(x), x
+        if self._last is not None and torch.equal(self._last[0], x):
+            return self._last[1:]
         try:
-            with torch.enable_grad():
-                value = self.tensor()
-            if not math.isfinite(float(value.detach())):
-                return -math.inf, None
-            grads = torch.autograd.grad(value, self.parameters, allow_unused=True)
+            found = self._at_once() or self._by_graph(self.tensor)
         except (InputError, NumericalError):  # such a point cannot be taken: no step goes there
             return -math.inf, None
+        value, gradient = found
+        if not math.isfinite(value) or not bool(torch.isfinite(gradient).all()):
+            return -math.inf, None
+        if self._repeated is not None:  # climbs one after the other begin where the last one ended
+            self._last = x.clone(), value, gradient
+        return value, gradient
+
+    def _at_once(self) -> tuple[float, Tensor] | None:
+        """The method's short way, if it has one that serves here."""
+        short = None if self._repeated is None else self._repeated.gradient(self.parameters)
+        if short is None:
+            return None
+        value, gradient = short[0], torch.from_numpy(short[1])
+        if any(slot.prior is not None for slot in self._slots):
+            prior, more = self._by_graph(lambda: _log_prior(self._slots))
+            value, gradient = value + prior, gradient + more
+        return value, gradient
+
+    def _by_graph(self, function: Callable[[], Any]) -> tuple[float, Tensor]:
+        """Value and gradient of a function at the model's own point."""
+        with torch.enable_grad():
+            tensor = function()
+        value = float(tensor.detach())
+        if not math.isfinite(value):
+            return value, torch.zeros(self.size, dtype=torch.float64)
+        grads = torch.autograd.grad(tensor, self.parameters, allow_unused=True)
         parts = [
             torch.zeros_like(p) if g is None else g
             for p, g in zip(self.parameters, grads, strict=True)
         ]
-        gradient = torch.cat([g.flatten().double() for g in parts])
-        return (
-            (float(value.detach()), gradient)
-            if bool(torch.isfinite(gradient).all())
-            else (-math.inf, None)
-        )
+        return value, torch.cat([g.flatten().double() for g in parts])
 
 
 def perturbed(objective: Objective, first: Tensor, generator: Generator) -> Tensor:

@@ -103,13 +103,14 @@ def nonzero_anywhere(held: Tensor) -> Tensor:
 def _components(linked: Tensor) -> list[tuple[int, ...]]:
     """Connected components, each rising, in the order of their first row."""
     n, left, out = linked.shape[0], set(range(linked.shape[0])), []
+    either = (linked | linked.mT).tolist()
     for first in range(n):
         if first not in left:
             continue
         reached, queue = {first}, [first]
         while queue:
             i = queue.pop()
-            new = {j for j in left - reached if bool(linked[i, j] | linked[j, i])}
+            new = {j for j in left - reached if either[i][j]}
             reached |= new
             queue.extend(new)
         left -= reached

@@ -200,6 +200,6 @@ def _mirrored(pattern: Pattern, labels: Tensor) -> Tensor:
     """Mirrored entries without a label are one number all the same."""
     signed = pattern.labels
     own = (labels == 0) & (signed != 0)
-    top = signed.triu()
-    mirrored = top + top.mT - torch.diag(top.diagonal())
+    rows = torch.arange(len(signed))
+    mirrored = torch.where(rows[:, None] <= rows, signed, signed.mT)
     return normal_form(signed != 0, torch.where(own, mirrored, signed))

@@ -51,11 +51,10 @@ class Pattern:
     @cached_property
     def first(self) -> Tensor:
         """(n_free,) flat index of the first entry that reads each number."""
-        where: list[int] = [0] * self.n_free
-        for i in range(self.index.numel() - 1, -1, -1):
-            if int(self.index[i]) < self.n_free:
-                where[int(self.index[i])] = i
-        return torch.tensor(where, dtype=torch.int64)
+        where: list[int] = [0] * (self.n_free + 1)
+        for i, number in reversed(list(enumerate(self.index.tolist()))):
+            where[number] = i
+        return torch.tensor(where[: self.n_free], dtype=torch.int64)
 
     @cached_property
     def count(self) -> Tensor:
@@ -77,23 +76,23 @@ class Pattern:
 
 def normal_form(free: Tensor, labels: Tensor) -> Tensor:
     """Labels counted by first appearance, unlabelled free entries each by itself."""
-    out = torch.zeros_like(labels)
+    out = [0] * labels.numel()
     seen: dict[int, int] = {}  # label -> signed new label
-    flat_free, flat, flat_out = free.flatten(), labels.flatten(), out.view(-1)
     count = 0
-    for i in range(flat.numel()):
-        if not bool(flat_free[i]):
+    for i, (learned, label) in enumerate(
+        zip(free.flatten().tolist(), labels.flatten().tolist(), strict=True)
+    ):
+        if not learned:
             continue
-        label = int(flat[i])
         if label != 0 and abs(label) in seen:
             known = seen[abs(label)]
-            flat_out[i] = known if label > 0 else -known
+            out[i] = known if label > 0 else -known
             continue
         count += 1
-        flat_out[i] = count
+        out[i] = count
         if label != 0:
             seen[abs(label)] = count if label > 0 else -count
-    return out
+    return torch.tensor(out, dtype=labels.dtype).view_as(labels)
 
 
 def held_pattern(event: Sequence[int]) -> Pattern:

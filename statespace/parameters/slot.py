@@ -270,6 +270,11 @@ class Slot(nn.Module):
             return
         self._put(new)
 
+    @torch.no_grad()
+    def take_(self, value: Tensor) -> None:
+        """As `set_`, from what is known to be in order: of the shape, the dtype and the device."""
+        self._put(self._project(value))
+
     def _put(self, theta: Tensor) -> None:
         if self.theta is not None and self.theta.shape == theta.shape:
             self.theta.copy_(theta)

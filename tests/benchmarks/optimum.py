@@ -92,12 +92,13 @@ def run(absent: Mapping[str, str], say: Callable[[str], None], *, tiny: bool = F
 def _peer(fit: Fit) -> float:
     """The best of L-BFGS, then Powell from there, then Nelder-Mead from there."""
     from statsmodels.tsa.statespace.sarimax import SARIMAX
-    from statsmodels.tsa.statespace.structural import UnobservedComponents
+
+    from .libraries.statsmodels_ import components
 
     if "order" in fit.peer:
         model = SARIMAX(fit.y, **fit.peer)
     else:
-        model = UnobservedComponents(fit.y, use_exact_diffuse=True, **fit.peer)
+        model = components(fit.y, **fit.peer)
     best, params = -math.inf, None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks on starting values and convergence

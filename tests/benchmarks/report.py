@@ -77,7 +77,8 @@ everything kept.
 ## Where the time of a fit goes
 
 Shares of one `fit` with its defaults, from data to result: reading the data, start values, E-steps,
-M-steps, and the polish by the exact gradient.
+M-steps, and the polish by the exact gradient. "Steps" are iterations of EM and of polish together;
+where few numbers are learned, or an M-step has no closed form, polish makes them all.
 
 {profile}
 
@@ -85,9 +86,10 @@ M-steps, and the polish by the exact gradient.
 
 EM from the same start without polish: each library in a process of its own, what has to be compiled
 or loaded on the way included (imports are not; this library's loops are cached on disk from its
-first use on, JAX caches none unless told). The structural model: both from their own start with
-their own defaults (the peer with more iterations), until they stop; red, too, where the optimum
-found is more than 1e-3 lower.
+first use on, JAX caches none unless told). The other models: both from their own start with their
+own defaults (the peer with more iterations), until they stop, making the model included; red, too,
+where the optimum found is more than 1e-3 lower. The peer's cycle has a flat start, ours a
+stationary one.
 
 {fits}
 

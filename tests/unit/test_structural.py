@@ -390,6 +390,19 @@ class TestStartValues:
         assert found == pytest.approx(period, rel=0.03)
         assert torch.allclose(a @ a.mT, 0.81 * torch.eye(2, dtype=F64))
 
+    @pytest.mark.parametrize("period", [5.0, 15.0])
+    def test_a_trend_is_no_cycle(self, period):
+        """Beside a trend of a thousand times its power a cycle is seen where it is."""
+        g = torch.Generator().manual_seed(7)
+        noise, slope, level = torch.randn(3, 500, generator=g, dtype=F64).unbind()
+        t = torch.arange(500, dtype=F64)
+        trend = (0.3 * level + (0.05 * slope).cumsum(0)).cumsum(0)
+        y = trend + 1.5 * (2 * math.pi * t / period).cos() + 0.5 * noise
+        assert float(trend.square().mean()) > 100
+        a = self.started(LDS.local_trend() + LDS.cycle(), y[:, None]).A.detach()[2:, 2:]
+        found = 2 * math.pi / float(torch.atan2(a[0, 1], a[0, 0]))
+        assert found == pytest.approx(period, rel=0.05)
+
     def test_two_cycles(self):
         """Two cycles start at two peaks."""
         t = torch.arange(200, dtype=F64)

@@ -49,6 +49,17 @@ def test_many_short_series_and_gaps():
     torch.testing.assert_close(modes(lds.A), modes(truth().A), atol=0.1, rtol=0)
 
 
+def test_some_of_many_series_are_enough_for_a_start():
+    """The start of sixty long series is that of twenty of them, unless these leave out a column."""
+    y = truth().sample(1000, (60,), seed=2).y
+    lds, few = started(ss.LDS(2, 3), y), started(ss.LDS(2, 3), y[::3])
+    torch.testing.assert_close(lds.A, few.A)
+    torch.testing.assert_close(modes(lds.A), modes(truth().A), atol=0.1, rtol=0)
+    y[::3, :, 2] = torch.nan
+    lds = started(ss.LDS(2, 3), y)
+    assert float(lds.d[2].detach()) == pytest.approx(-20.0, abs=0.5)
+
+
 def test_inputs_do_not_pass_for_dynamics():
     """With strong inputs A's modes and the direct effect D are still found."""
     true = ss.LDS(
@@ -102,7 +113,7 @@ def test_coordinates_follow_what_is_held():
     lds = started(ss.LDS(2, 1, C=ss.Fixed(c), d=ss.Param()), y)
     torch.testing.assert_close(modes(lds.A), modes(truth().A), atol=0.1, rtol=0)
     with_q = started(ss.LDS(2, 3, Q=ss.Fixed(torch.eye(2))), truth().sample(1000, seed=0).y)
-    torch.testing.assert_close(modes(with_q.A), modes(truth().A), atol=0.05, rtol=0)
+    torch.testing.assert_close(modes(with_q.A), modes(truth().A), atol=0.1, rtol=0)
 
 
 CORNERS = {

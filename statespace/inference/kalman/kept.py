@@ -22,7 +22,7 @@ from statespace.kernels import Model
 from statespace.linalg import Covariance
 from statespace.parameters import CovarianceSlot, Slot
 
-__all__ = ["Arrays", "Kept", "kept_of"]
+__all__ = ["Arrays", "Kept", "kept_of", "plain", "same", "watch"]
 
 NAMES = ("A", "b", "C", "d", "Q", "R", "initial_mean", "initial_cov")
 
@@ -131,19 +131,19 @@ def kept_of(model: Any) -> Kept | None:
 
 
 def _keep(model: Any) -> Kept | None:
-    if not _plain(model):
+    if not plain(model):
         return None
     slots = [slot for _, slot in model._slots()]
     if not all(map(_serves, slots)) or torch.is_autocast_enabled("cpu"):
         return None
-    watched = tuple(w for name in NAMES for w in _watch(name, model.slot(name)))
+    watched = tuple(w for name in NAMES for w in watch(name, model.slot(name)))
     kinds, attributes = model.kinds, len(vars(model))
     with torch.inference_mode(False), torch.no_grad():  # they may serve outside later
         kept = Kept(slots, kinds, attributes, watched, _arrays(model))
     return kept if kept.holds(model) else None  # another thread may have changed it meanwhile
 
 
-def _plain(model: Any) -> bool:
+def plain(model: Any) -> bool:
     """Whether its densities are those of the class, and hang on nothing but slots and kinds."""
     kind: type = type(model)
     if kind is not lookup("LDS") or model.input_dim:
@@ -158,7 +158,7 @@ def _serves(slot: Slot) -> bool:
     return plain and slot.batch_shape == () and slot.held.device.type == "cpu"
 
 
-def _watch(parameter: str, slot: Slot) -> list[Watched]:
+def watch(parameter: str, slot: Slot) -> list[Watched]:
     """The tensors that the value of a slot is read from."""
     found = []
     for name, place in (("held", slot._buffers), ("theta", slot._parameters)):

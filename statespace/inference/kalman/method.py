@@ -14,6 +14,7 @@ from statespace.inference.kalman import direct
 from statespace.inference.kalman.belief import KalmanBelief
 from statespace.inference.kalman.fields import of_rows
 from statespace.inference.kalman.problem import Problem, Rows, like, problem, rows_of, system_of
+from statespace.inference.kalman.repeated import repeated
 from statespace.inference.lineargaussian import (
     Pass,
     Smooth,
@@ -32,7 +33,7 @@ from statespace.inference.lineargaussian.opening import plain_filter, run_openin
 from statespace.inference.lineargaussian.passes import Core
 from statespace.inference.lineargaussian.simulate import posterior_draws, simulate
 from statespace.interface import Filter, Info, LinearGaussian, Row, State
-from statespace.interface.methods import AtOnce
+from statespace.interface.methods import AtOnce, Repeated
 from statespace.interface.values import Kind
 from statespace.linalg import Covariance
 from statespace.results import Filtered, Forecast, Smoothed
@@ -90,6 +91,12 @@ class Kalman(Filter):
         lengths = torch.full(known.batch, known.rows)
         told = (known.constant, lengths, None, known.univariate)
         return self._smoothed(known.problem(), *told, keep)
+
+    def repeated(self, model: Any, data: Sequences) -> Repeated | None:
+        """From arrays laid out once, where there is one series (see `repeated`)."""
+        if type(self) is not Kalman or self.core == "plain":
+            return None
+        return repeated(model, data)
 
     def start(
         self, model: Any, batch_shape: Sequence[int], condition: Any, generator: Generator

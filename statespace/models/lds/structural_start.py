@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from statespace.sequences import Sequences
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from statespace.models.lds.model import LDS
 
 __all__ = ["start_values"]
+
+Array = NDArray[np.float64]
 
 _RHO = 0.9  # damping at which a cycle starts
 
@@ -88,18 +92,42 @@ def _detrended(data: Sequences) -> Tensor:
 
 
 def _angles(series: Tensor, count: int) -> list[float]:
-    """Angles per step of the highest peaks of the periodogram, a resolution apart."""
+    """Angles per step where the spectrum stands highest above what is around it.
+
+    The spectrum of a trend falls by orders of magnitude, and its slope is no cycle: a frequency
+    counts by the log of its power less the mean log from half to twice the frequency. A taper
+    keeps the trend's power where it belongs (Percival and Walden 1993, chapter 6).
+    """
     num_rows = series.shape[-1]
+    if not count:
+        return []
     size = 8 * num_rows
-    power = torch.fft.rfft(series, n=size).abs().square().sum(0)
-    frequency = torch.arange(len(power), device=series.device) / size
-    power = torch.where((frequency < 1.5 / num_rows) | (frequency > 0.45), 0.0, power)
-    angles = []
+    tapered = series.cpu().numpy() * np.hanning(num_rows)
+    power = np.square(np.abs(np.fft.rfft(tapered, n=size))).sum(0)
+    place = np.arange(len(power))
+    last = len(power) - 1
+    smooth = _means(power, np.maximum(place - 8, 0), np.minimum(place + 8, last))
+    log = np.log(np.maximum(smooth, np.finfo(np.float64).tiny))
+    height = log - _means(log, (place + 1) // 2, np.minimum(2 * place, last))
+    usable = (place >= 3 * 8) & (place <= 0.45 * size)
+    height[~usable] = -np.inf
+    peaks: list[tuple[float, float]] = []  # power, frequency
     for _ in range(count):
-        peak = float(frequency[power.argmax()])
-        angles.append(2 * math.pi * (peak if peak > 0 else 0.25))
-        power = torch.where((frequency - peak).abs() < 1.5 / num_rows, 0.0, power)
-    return angles
+        best = int(height.argmax())
+        if not math.isfinite(height[best]):
+            peaks.append((0.0, 0.25))
+            continue
+        near = np.abs(place - best) <= 12  # the smooth one leans to where the power falls less
+        top = int(np.where(near & usable, power, 0.0).argmax())
+        peaks.append((float(power[top]), top / size))
+        height[np.abs(place - top) < 3 * 8] = -np.inf
+    return [2 * math.pi * frequency for _, frequency in sorted(peaks, reverse=True)]
+
+
+def _means(x: Array, first: NDArray[np.intp], last: NDArray[np.intp]) -> Array:
+    """Of x from `first` to `last`, entry by entry."""
+    total = np.append(0.0, x.cumsum())
+    return np.asarray((total[last + 1] - total[first]) / (last + 1 - first), np.float64)
 
 
 def _yule_walker(series: Tensor, order: int) -> Tensor:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from statsmodels.tsa.statespace.initialization import Initialization
 from statsmodels.tsa.statespace.kalman_smoother import (
     SMOOTHER_STATE,
     SMOOTHER_STATE_COV,
@@ -133,3 +134,26 @@ def _score(model: Free, params: Array) -> tuple[Array, ...]:
     n, m = model.k_states, model.k_endog
     a, c = np.split(np.asarray(model.score(params)).real[: n * n + m * n], [n * n])
     return a.reshape(n, n), c.reshape(m, n)
+
+
+class _Components(UnobservedComponents):
+    """A damped cycle starts from its stationary distribution, as here; it is flat as it comes."""
+
+    def initialize_default(self, approximate_diffuse_variance: float | None = None) -> None:
+        super().initialize_default(approximate_diffuse_variance)
+        if not (self.cycle and self.damped_cycle) or self.autoregressive:
+            return
+        begin = self.level + self.trend + self._k_seasonal_states + self._k_freq_seas_states
+        end = begin + self._k_cycle_states
+        start = Initialization(self.k_states)
+        if begin:
+            start.set((0, begin), "diffuse")
+        start.set((begin, end), "stationary")
+        if end < self.k_states:
+            start.set((end, self.k_states), "diffuse")
+        self.ssm.initialization = start
+
+
+def components(y: Array, **words: Any) -> UnobservedComponents:
+    """Structural components with the starts that they have here, the diffuse ones exact."""
+    return _Components(y, use_exact_diffuse=True, **words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Generator, Tensor
 
 from statespace.errors import InputError, NumericalError
 from statespace.inference.kalman import Kalman
+from statespace.interface.methods import Repeated
 from statespace.models.lds.subspace.complete import Known, first_state, reach, respond
 from statespace.models.lds.subspace.few import hold_unknowable
 from statespace.models.lds.subspace.realise import Realisation, horizons, principal, subspace
@@ -23,6 +25,7 @@ __all__ = ["start_values"]
 _WITH = ((1.0, 0.7), (1.0, 0.1), (3.0, 0.4), (10.0, 0.1))
 _WITHOUT = tuple((q, r) for q in (1.0, 0.1, 1e-2, 1e-3) for r in (0.5, 0.05))
 _ROWS = 400  # of each series, for the likelihoods of the grid
+_ENOUGH = 20_000  # rows of series that share a model, for its start
 _SHRINK = (1.0, 0.9, 0.7, 0.4, 0.0)
 
 
@@ -47,8 +50,9 @@ class _Start:
     def __init__(
         self, lds: Any, data: Sequences, generator: Generator, unset: Sequence[str]
     ) -> None:
-        self.lds, self.data, self.generator, self.unset = lds, data, generator, set(unset)
         self.models = lds.batch_shape
+        data = data if self.models else _some(data)
+        self.lds, self.data, self.generator, self.unset = lds, data, generator, set(unset)
         self.count = math.prod(self.models)
         self.tables = tables(data, self.models, self._centre())
         longest = min(data.T, _ROWS)
@@ -80,9 +84,12 @@ class _Start:
             .reshape(self.count, *slot.event)
         )
 
-    def _write(self, name: str, values: Sequence[Tensor]) -> None:
+    def _write(self, name: str, values: Sequence[Tensor] | Tensor) -> None:
         slot = self.lds.slots[name]
-        slot.set_(torch.stack(list(values)).reshape(*self.models, *slot.event))
+        whole = values if isinstance(values, Tensor) else torch.stack(list(values))
+        value = whole.reshape(*self.models, *slot.event)
+        if slot.n_free:
+            slot.take_(value.to(slot.held))
 
     def _centre(self) -> Tensor:
         """D where it is held, NaN where the level is wanted from the data."""
@@ -102,9 +109,10 @@ class _Start:
         highest = torch.full((self.count,), -math.inf, dtype=torch.float64)
         for found in self._realisations():
             self._coefficients(found)
-            grid = _WITH if found[0] is not None else _WITHOUT
-            for q_share, r_share in grid if self.unset & {"Q", "R"} else grid[:1]:
-                self._noise(found, q_share, r_share)
+            noise = self._noise(found)
+            for shares in self._grid(known=found[0] is None):
+                for name, whole in noise.items():
+                    self._write(name, shares["QR".index(name)] * whole)
                 value = self._likelihood()
                 better = value > highest
                 for name in names:
@@ -114,6 +122,17 @@ class _Start:
                 highest = torch.where(better, value, highest)
         for name, theta in best.items():
             self.lds.slots[name].theta.copy_(theta)
+
+    def _grid(self, *, known: bool) -> Sequence[tuple[float, float]]:
+        """Shares of Q and R that are worth a look."""
+        unset = {name for name in self.unset & {"Q", "R"} if self.lds.slots[name].n_free}
+        grid = _WITHOUT if known else _WITH
+        if len(unset) == 2:
+            return grid
+        if not unset or not bool(self._read("R" if "Q" in unset else "Q").any()):
+            return grid[:1]  # beside nothing a share is a scale, which a learner finds at once
+        which = 0 if "Q" in unset else 1
+        return list({pair[which]: pair for pair in grid}.values())
 
     def _realisations(self) -> Iterator[list[Realisation | None]]:
         """Proposals for every model; None stands for A and C as they are known."""
@@ -218,21 +237,21 @@ class _Start:
             parts.append(free if free.dim() == 2 else free[:, None])
         return torch.cat(parts, -1)
 
-    def _noise(self, found: Sequence[Realisation | None], q_share: float, r_share: float) -> None:
-        """Q, R and the first state's covariance for one share of the grid."""
+    def _noise(self, found: Sequence[Realisation | None]) -> dict[str, Tensor]:
+        """Q and R that would each explain all there is, by name; sets the first state's spread."""
         q, r, p = [], [], []
         for i, (one, t) in enumerate(zip(found, self.tables, strict=True)):
             unit = 1 / reach(self.a[i], self.c[i])
             own = (1 - self.a[i].diagonal().square()).clamp(0.05, 1.0)
             floor = torch.diag(1e-3 * unit.square())
-            q.append(q_share * (torch.diag(own * unit.square()) if one is None else one.q + floor))
+            q.append(torch.diag(own * unit.square()) if one is None else one.q + floor)
             noise = torch.eye(t.m, dtype=unit.dtype, device=unit.device) if one is None else one.r
             noise = noise + 1e-4 * torch.eye(t.m, dtype=unit.dtype, device=unit.device)
-            r.append(r_share * noise * t.spread[:, None] * t.spread)
+            r.append(noise * t.spread[:, None] * t.spread)
             p.append(torch.diag(unit.square()))
-        for name, values in (("Q", q), ("R", r), ("initial_cov", p)):
-            if name in self.unset:
-                self._write(name, values)
+        if "initial_cov" in self.unset:
+            self._write("initial_cov", p)
+        return {name: torch.stack(x) for name, x in (("Q", q), ("R", r)) if name in self.unset}
 
     def _likelihood(self) -> Tensor:
         """Of each model (models,), over the first rows; A shrinks until there is one."""
@@ -242,7 +261,7 @@ class _Start:
             if theta is not None:
                 slot.theta.copy_(shrink * theta)
             try:
-                value = Kalman().log_likelihood(self.lds, self.short, self.generator).double()
+                value = self._value()
             except (InputError, NumericalError):  # not stationary, or it overflows
                 if theta is None:
                     break
@@ -251,6 +270,31 @@ class _Start:
             total = value.expand(batch).sum_to_size(self.models) if self.models else value.sum()
             return torch.nan_to_num(total.reshape(-1).cpu(), nan=-math.inf)
         return torch.full((self.count,), -torch.finfo(torch.float64).max, dtype=torch.float64)
+
+    def _value(self) -> Tensor:
+        """Log p of the first rows, (*batch,)."""
+        short = None if self._repeated is None else self._repeated.value()
+        if short is not None:
+            return torch.tensor(short, dtype=torch.float64)
+        return Kalman().log_likelihood(self.lds, self.short, self.generator).double()
+
+    @cached_property
+    def _repeated(self) -> Repeated | None:
+        return Kalman().repeated(self.lds, self.short)
+
+
+def _some(data: Sequences) -> Sequences:
+    """Enough of many series of one model for a start: some of them, evenly spread.
+
+    All of them where that would leave little of a column.
+    """
+    series, rows = math.prod(data.batch_shape), data.values.shape[-2]
+    wanted = max(1, _ENOUGH // rows)
+    if len(data.batch_shape) != 1 or wanted >= series:
+        return data
+    part = data.select(torch.arange(wanted, device=data.lengths.device) * series // wanted)
+    seen = part.observed.flatten(0, -2).sum(0)  # of each column
+    return part if int(seen.min()) >= _ENOUGH // 10 else data
 
 
 def _definite(q: Tensor) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
 from statespace.kernels.compiling import called
@@ -22,6 +23,8 @@ __all__ = ["ahead", "apart", "hold", "number", "room", "rounding", "set_of", "sm
 @intrinsic
 def span(typing: Any, array: Any, index: Any) -> Any:
     """Where entry `index` of a contiguous array stands."""
+    if array.layout != "C":
+        raise TypingError("a kernel was handed an array that is not contiguous")
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data

@@ -145,7 +145,8 @@ class Repeated:
             return None
         x = self._columns
         x[0, 0, :, 0] = begun.mean
-        b, d, noise = b[None, None, None], d[None, None, None], q[None, None][..., self._noisy]
+        b, d = b[None, None, None], d[None, None, None]
+        noise = np.ascontiguousarray(q[None, None][..., self._noisy])
         start = (x, begun.root[None, None])
         model = kernels.Model(
             a[None, None], b, noise, c[None], d, r[None, None], *start, self._no_cov, self._dense

@@ -87,7 +87,7 @@ def times_cov(lanes, n, by_a, pf, out):
             store(lanes, out, (i * n + j) * w, value)
 
 
-@inner
+@called
 def gather_move(lanes, n, k, back):
     """Adds r- x' - N- A P_f to da (n, n), and r- r-' - N- to dq, packed; r-, N- of the next row."""
     w = width(lanes)
@@ -121,7 +121,7 @@ def move_back(lanes, a, n, by_a, big):
             store(lanes, big, (j * n + i) * w, value)
 
 
-@inner
+@called
 def place_cov(lanes, n, k, pf, back):
     """P_f - P_f N P_f and the spread of columns 1 .. of x, packed; a negative diagonal is kept."""
     w = width(lanes)
@@ -160,7 +160,7 @@ def less_columns(lanes, n, k, r, x, product):
             store(lanes, product, (i * n + j) * w, value)
 
 
-@inner
+@called
 def place_cross(lanes, a, q, n, cov, product, cross):
     """A V + Q product, with the product of `less_columns`."""
     w = width(lanes)
@@ -174,7 +174,7 @@ def place_cross(lanes, a, q, n, cov, product, cross):
             store(lanes, cross, (i * n + j) * w, value)
 
 
-@inner
+@called
 def absorb_back(lanes, row, m, n, k, back, big_too, score):
     """Takes r, N back over a row of observations; leaves u (m, k).
 

@@ -93,7 +93,7 @@ def emission(lanes, c, factor, m, n, columns, out, r):
             store(lanes, out, j * w, splat_at(lanes, c, j))
 
 
-@inner
+@called
 def absorb_rows(lanes, m, k, e, inverse, rows, v):
     """Rotates a row's whitened residuals into what is known of delta (Givens).
 
@@ -266,7 +266,7 @@ def observe(lanes, c, r, m, n, k, y, x, u, d, f, v, gain, gains, inverse, e, sum
     store(lanes, sums, 0, load(lanes, sums, 0) + squares)
 
 
-@inner
+@called
 def orthogonalise(lanes, rows, weights, n, columns, u, d, scratch):
     """U and D of rows diag(weights) rows', rows (n, columns), which are overwritten."""
     w = width(lanes)
@@ -331,7 +331,7 @@ def predict(lanes, a, q, n, k, r, x, u, d, rows, weights, moved):
     orthogonalise(lanes, rows, weights, n, columns, u, d, moved)
 
 
-@inner
+@called
 def spread_out(lanes, n, u, d, p):
     """P = U D U' (n, n)."""
     w = width(lanes)

@@ -46,7 +46,7 @@ def ends_of(ends, p):
     )  # fmt: skip
 
 
-@inner
+@called
 def put_mean(lanes, n, x, first, count, t, ends, rows, end):
     """A mean into row t, where rows are kept, and into the end if it is the last."""
     w = width(lanes)
@@ -61,7 +61,7 @@ def put_mean(lanes, n, x, first, count, t, ends, rows, end):
                 end[series * n + a] = x[a * w + lane]
 
 
-@inner
+@called
 def put_root(lanes, n, s, first, count, t, last, root):
     """The root U D^1/2 at the last row of a series."""
     w = width(lanes)
@@ -84,7 +84,7 @@ def put_gain(first, lane, t, value, ends):
         ends.gain[series] = value
 
 
-@inner
+@called
 def put_gains(lanes, sums, before, first, count, t, ends):
     """What row t added to the log-likelihoods."""
     w = width(lanes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from statespace.kernels.compiling import called, inner, kernel
+from statespace.kernels.compiling import called, kernel
 from statespace.kernels.factor import SUMS, absorb_rows, copy, pk, spread_out, width
 from statespace.kernels.given import begin, given_of, sizes_of
 from statespace.kernels.memory import ahead, apart, hold, room, set_of, span
@@ -26,7 +26,7 @@ def move_rows(lanes, rows, delta, first, count, k, into):
                 delta[place + i] = rows[i * w + lane]
 
 
-@inner
+@called
 def keep_belief(lanes, z, s, first, count, t, mean, cov):
     """The mean and the covariance of row t, of one column."""
     w = width(lanes)
@@ -40,7 +40,7 @@ def keep_belief(lanes, z, s, first, count, t, mean, cov):
             cov[row * n * n + i] = s.rows[i * w + lane]
 
 
-@inner
+@called
 def keep_end(lanes, n, s, first, count, t, last, root):
     """The root U D^1/2 at the last row of a series."""
     w = width(lanes)
@@ -53,7 +53,7 @@ def keep_end(lanes, n, s, first, count, t, last, root):
                     root[place + a * n + b] = s.u[pk(b, a) * w + lane] * scale
 
 
-@inner
+@called
 def keep_gain(lanes, sums, before, first, count, t, t_max, increments):
     """What row t added to the log-likelihood."""
     w = width(lanes)

@@ -97,7 +97,7 @@ def add_rows(lanes, source, entries, turns, out):
         store(lanes, out, i * w, value)
 
 
-@inner
+@called
 def back_rows(lanes, z, g, own, first, count, start, stop, s, h, wants, weight, slopes, mean):
     """The way back over the rows of a segment."""
     w, n, m = width(lanes), z.n, z.m
@@ -128,7 +128,7 @@ def back_rows(lanes, z, g, own, first, count, start, stop, s, h, wants, weight, 
                 to_row(lanes, m, 1, e, weight, first, count, slopes.d_rows, t, slopes.d)
 
 
-@inner
+@called
 def sum_rows(lanes, z, count, start, stop, h, wants, weight, slopes):
     """Sums over the rows of a segment that was turned back from."""
     w, n, m = width(lanes), z.n, z.m

@@ -3,7 +3,8 @@
 With nothing missing they do not hang on the data. Where no parameter varies in time they settle,
 and the recursion stops: with c the largest relative change of an innovation variance or a gain
 from one row to the next, and rho its ratio to the change before, what is still to come is about
-c rho / (1 - rho); three times in a row below the tolerance is the end.
+c rho / (1 - rho); three times in a row below the tolerance is the end. Where c is no more than
+rounding, rho is taken from the recursion itself.
 """
 
 from __future__ import annotations
@@ -33,6 +34,15 @@ from statespace.kernels.tables import Data
 
 __all__ = ["settle", "settle_back"]
 
+_ROUNDING = 16 * 2.0**-52  # relative changes from row to row that say nothing
+
+
+@inner
+def put(source, entries, out):
+    """Numbers of one lane into an array."""
+    for i in range(entries):
+        out[i] = source[i]
+
 
 @called
 def change(row, before, m, n, p):
@@ -61,10 +71,46 @@ def tie(c, gains, m, n, ties):
 
 
 @called
-def steady(size, before, tolerance):
-    """Whether so little is still to come after a change, when the one before it was known."""
+def steady(size, before, tolerance, rest):
+    """Whether so little is still to come after a change, when the one before it was known.
+
+    `rest` is what may be to come where a change is not more than rounding.
+    """
+    if size <= _ROUNDING and rest <= tolerance:
+        return True
     ratio = size / before if before > 0 else 0.0
     return ratio < 1 and size <= tolerance * (1 - ratio)
+
+
+@called
+def rest_of(a, row, m, n, one, two):
+    """What may be to come of changes that are no more than rounding: that times rho / (1 - rho).
+
+    With F = A (I - K C) differences of covariances shrink as F .. F', at the rate of the 64th root
+    of the squared norm of F^64. `one` and `two` are scratch (n, n).
+    """
+    put(a, n * n, one)
+    for turned in range(m):
+        i = m - 1 - turned
+        for g in range(n):
+            along = 0.0
+            for h in range(n):
+                along += one[g * n + h] * row.gains[i * n + h]
+            for h in range(n):
+                one[g * n + h] -= along * row.c[i * n + h]
+    for _ in range(6):
+        for g in range(n):
+            for h in range(n):
+                value = 0.0
+                for j in range(n):
+                    value += one[g * n + j] * one[j * n + h]
+                two[g * n + h] = value
+        put(two, n * n, one)
+    size = 0.0
+    for i in range(n * n):
+        size += one[i] * one[i]
+    rate = size ** (1.0 / 64.0)
+    return _ROUNDING * rate / (1.0 - rate) if rate < 1.0 else np.inf
 
 
 @kernel
@@ -86,14 +132,15 @@ def settle(lanes, model, t_max, m, tolerance, shared, rows, value, bad):
     z = Sizes(1, t_max, m, n, 1, model.q.shape[3], model.r.shape[3])
     none = Data(np.empty((1, 1, 0, 0)), np.empty((1, 0, 0, 0), np.uint8))
     _, end = row_at(lanes, z, dense, scratch(lanes, z, dense, base).end)
-    memory = room(apart(base, end) + SUMS + n * n, model.a.dtype)
+    memory = room(apart(base, end) + SUMS + 3 * n * n, model.a.dtype)
     s = scratch(lanes, z, dense, span(memory, 0))
     row, sums = row_at(lanes, z, dense, s.end)
     pf = ahead(sums, SUMS)
+    work = ahead(pf, n * n)
     for p in range(rows.shape[0]):
         g = given_of(model, none, p)
         begin(lanes, z, g, 0, 1, s)
-        logs, before, calm, missed = 0.0, np.inf, 0, 0.0
+        logs, before, calm, missed, rest = 0.0, np.inf, 0, 0.0, -1.0
         rows[p] = t_max
         own = gains_of(shared, rows, p)
         for t in range(t_max):
@@ -124,7 +171,9 @@ def settle(lanes, model, t_max, m, tolerance, shared, rows, value, bad):
             tie(row.c, row.gains, m, n, at.ties)
             if t > 0 and tolerance > 0:
                 size = change(at, gains_at(z, own, t - 1), m, n, pf)
-                calm = calm + 1 if steady(size, before, tolerance) else 0
+                if size <= _ROUNDING and rest < 0:
+                    rest = rest_of(g.a, at, m, n, work, ahead(work, n * n))
+                calm = calm + 1 if steady(size, before, tolerance, rest) else 0
                 before = size
             spread_out(lanes, n, s.u, s.d, at.pf)
             if calm == 3:
@@ -134,13 +183,6 @@ def settle(lanes, model, t_max, m, tolerance, shared, rows, value, bad):
         value[p] = -0.5 * (logs + t_max * m * LOG_2PI)
         bad[p] = missed
     hold(memory)
-
-
-@inner
-def put(source, entries, out):
-    """Numbers of one lane into an array."""
-    for i in range(entries):
-        out[i] = source[i]
 
 
 @called
@@ -234,7 +276,7 @@ def settle_back(lanes, model, t_max, m, tolerance, shared, rows, smooth, score, 
         for i in range(apart(back.r, weight)):
             back.r[i] = 0.0
         weight[0] = score.weight[p, 0] if learn else 0.0
-        size, calm, t = np.inf, 0, t_max - 1
+        size, calm, t, rest = np.inf, 0, t_max - 1, -1.0
         while t >= 0:
             repeat = t - own.last if calm == 3 and t > own.last else 1  # rows alike, with this one
             put(back.da, sums, before)
@@ -259,7 +301,9 @@ def settle_back(lanes, model, t_max, m, tolerance, shared, rows, smooth, score, 
                 row_slopes(lanes, z, slopes, back, weight, 1, t, t + 1 < t_max)
             if tolerance > 0:
                 now = difference(back.big, back.end, n) if t + 1 < t_max else np.inf
-                calm = calm + 1 if steady(now, size, tolerance) else 0
+                if now <= _ROUNDING and rest < 0:
+                    rest = rest_of(g.a, row, m, n, back.by_a, back.product)
+                calm = calm + 1 if steady(now, size, tolerance, rest) else 0
                 size = now
                 put(back.big, n * n, back.end)
             t -= repeat

@@ -187,7 +187,7 @@ def slot_of(lanes, z, dense, h, slot):
     )  # fmt: skip
 
 
-@inner
+@called
 def ahead_rows(lanes, z, g, s, dense, turns, first, count, start, stop, h, sums):
     """The forward pass over the rows of a segment."""
     w, n, k = width(lanes), z.n, z.k
@@ -201,7 +201,7 @@ def ahead_rows(lanes, z, g, s, dense, turns, first, count, start, stop, h, sums)
         spread_out(lanes, n, s.u, s.d, ahead(h.pf, slot * n * n * w))
 
 
-@inner
+@called
 def write_moments(lanes, z, first, count, t, back, out, mean, cov):
     """Smoothed moments of row t into the arrays of a set."""
     w, n, k = width(lanes), z.n, z.k
@@ -215,7 +215,7 @@ def write_moments(lanes, z, first, count, t, back, out, mean, cov):
                 out.cov[place * n * n + i] = back.cov[i * w + lane]
 
 
-@inner
+@called
 def write_cross(lanes, z, first, count, t, source, cross):
     """Cov(z_{t+1}, z_t) into the array of a set."""
     w, nn = width(lanes), z.n * z.n
@@ -225,7 +225,7 @@ def write_cross(lanes, z, first, count, t, source, cross):
             cross[place + i] = source[i * w + lane]
 
 
-@inner
+@called
 def seconds(lanes, z, g, first, count, t, back, out):
     """Row t into the sums over rows with data and over rows which another one follows."""
     w, n, k, m = width(lanes), z.n, z.k, z.m
@@ -252,7 +252,7 @@ def seconds(lanes, z, g, first, count, t, back, out):
                 out.first_cov[place * n * n + i] = back.cov[i * w + lane]
 
 
-@inner
+@called
 def before_row(lanes, z, g, first, count, t, pf, back, wants, weight, slopes):
     """Takes r and N from row t + 1 back over the step into it."""
     n, k = z.n, z.k
@@ -274,7 +274,7 @@ def before_row(lanes, z, g, first, count, t, pf, back, wants, weight, slopes):
         move_back(lanes, a, n, back.by_a, back.big)
 
 
-@inner
+@called
 def back_rows(lanes, z, g, s, first, count, start, stop, h, back, wants, weight, slopes, out):
     """The way back over the rows of a segment."""
     w, n, k, m, dense = width(lanes), z.n, z.k, z.m, wants.dense

@@ -75,7 +75,7 @@ def flush(lanes, sums, entries, weight, count, out):
             sums[i * w + lane] = 0.0
 
 
-@inner
+@called
 def to_row(lanes, entries, k, source, weight, first, count, rows, t, out):
     """Adds column 0 of source (entries, k), weighted, to row t of each series' so many rows."""
     w = width(lanes)
@@ -142,7 +142,7 @@ def write_start(lanes, n, k, r, big, has_big, weight, first, count, slopes):
                 slopes.cov[(place + i) * n + j] = 0.5 * weight[lane] * value
 
 
-@inner
+@called
 def add_second(lanes, n, k, on, x, cov, out):
     """Out += E[(z, 1)(z, 1)'], packed, in the lanes in which `on` is positive."""
     w = width(lanes)

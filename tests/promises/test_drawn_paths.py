@@ -66,8 +66,7 @@ def test_posterior_paths(case: Case, dtype: torch.dtype, loops: list[str]) -> No
         draws.append(s.sample(5, seed=1))
         if core == "compiled":
             assert "simulate_each" in loops
-            dense_gaps = bool(data["y"].isnan().any()) or case.lengths is not None
-            assert ("forward" in loops) == dense_gaps  # R is dense in the table
+            assert "forward" not in loops
     assert draws[0].shape == (5, *s.mean.shape)
     close(*draws, EXACT if dtype == torch.float64 else SINGLE)
 

@@ -166,7 +166,8 @@ class Kalman(Filter):
             if found is not None:
                 return found
         told = (p.system, p.begin, p.y, p.observed, p.active, last)
-        return plain_filter(*told, diffuse_constant=constant).keeping(keep, last)
+        found = plain_filter(*told, diffuse_constant=constant, core=self.core)
+        return found.keeping(keep, last)
 
     def log_likelihood(
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None

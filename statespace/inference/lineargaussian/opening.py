@@ -18,6 +18,7 @@ from statespace.inference.lineargaussian.filtered import Found, run_filter
 from statespace.inference.lineargaussian.forward import forward
 from statespace.inference.lineargaussian.likelihood import check_finite, total
 from statespace.inference.lineargaussian.moments import filter_moments, with_delta
+from statespace.inference.lineargaussian.passes import Core
 from statespace.inference.lineargaussian.start import Start, is_wide
 from statespace.inference.lineargaussian.system import System
 from statespace.linalg import lq
@@ -38,13 +39,14 @@ def plain_filter(
     last: Tensor,
     *,
     diffuse_constant: bool = True,
+    core: Core = "plain",
 ) -> Found:
-    """Every moment by plain loops; arguments are those of `forward` and `run_filter`.
+    """Every moment by plain loops or a scan; arguments are those of `forward` and `run_filter`.
 
     Raises:
         NumericalError: NaN or overflow; names the series and the step.
     """
-    run = forward(system, begin, y, observed, active)
+    run = forward(system, begin, y, observed, active, core=core)
     check_finite(run)
     out = filter_moments(run, system, diffuse_constant=diffuse_constant)
     value, _ = total(run, diffuse_constant=diffuse_constant)

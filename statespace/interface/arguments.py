@@ -32,6 +32,11 @@ class _Names:
         self.required = frozenset(p.name for p in named if p.default is p.empty)
         self.open_positions = inspect.Parameter.VAR_POSITIONAL in kinds
         self.open_names = inspect.Parameter.VAR_KEYWORD in kinds
+        self.enough = frozenset(  # so many alone, by position, are what is asked for
+            count
+            for count in range(len(self.positional) + 1)
+            if self.required <= frozenset(self.positional[:count])
+        )
 
 
 @cache
@@ -55,6 +60,8 @@ def check_arguments(
             arguments, or a required one missing.
     """
     names = _names(function)
+    if not kwargs and len(args) in names.enough:
+        return
     if not names.open_names:
         for word in kwargs.keys() - names.known:
             near = _nearest(word, names.known)
@@ -85,10 +92,11 @@ def _nearest(word: str, known: frozenset[str]) -> str | None:
 
 def verb(function: Callable[P, R]) -> Callable[P, R]:
     """Marks a verb: final, and with its argument names checked."""
+    name = f"{function.__name__}()"
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        check_arguments(function, f"{function.__name__}()", args[1:], kwargs)
+        check_arguments(function, name, args[1:], kwargs)
         return function(*args, **kwargs)
 
     call.__dict__["verb"] = True

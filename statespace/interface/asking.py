@@ -47,15 +47,17 @@ def filter(model: Any, y: Any, inputs: Any, asked: Question, keep: Any) -> Filte
 
 def at_once(verb: AtOnce, model: Any, y: Any, keep: Any = "all") -> Any:
     """The default method's answer to numbers that came alone, without the door; or None."""
-    keep = read_keep(keep, Smoothed)
     if type(y) is np.ndarray and y.dtype.kind == "f" and y.flags.carray:
-        # a record keeps y, and the array may be written to later
-        y = torch.from_numpy(y if verb == "log_likelihood" else y.copy())
+        y = torch.from_numpy(y)
+        if verb != "log_likelihood":
+            y = y.clone()  # a record keeps y, and the array may be written to later
     elif type(y) is not Tensor:
         return None
     method = model.default_method()
     if not isinstance(method, Method):
         return None
+    if verb == "smooth":
+        keep = read_keep(keep, Smoothed)
     return method.at_once(verb, model, y, keep)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from statespace.kernels.tables import Data, Ends, Filter, Model, Score, Second, Shared, Smooth
 
 if TYPE_CHECKING:
-    from statespace.kernels.compiling import announced, spread
+    from statespace.kernels.compiling import announced, quick, spread
     from statespace.kernels.filtering import filter_means, filter_shared
     from statespace.kernels.forward import filter_each
     from statespace.kernels.lanes import Lanes
@@ -38,6 +38,7 @@ __all__ = [
     "filter_shared",
     "means",
     "means_back",
+    "quick",
     "settle",
     "settle_back",
     "simulate_each",
@@ -53,6 +54,7 @@ _NAMES = {  # where each name lives; imported, and numba with it, when it is fir
     "filter_shared": "filtering",
     "means": "shared_means",
     "means_back": "shared_back",
+    "quick": "compiling",
     "settle": "shared_covs",
     "settle_back": "shared_covs",
     "simulate_each": "simulate",

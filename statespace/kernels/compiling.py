@@ -140,3 +140,26 @@ def announced(key: Any, run: Callable[[], Any]) -> Any:
     finally:
         timer.cancel()
         _seen.add(key)
+
+
+_entries: dict[Any, Any] = {}  # the machine code of loops, by what was called
+
+
+def quick(key: Any, loop: Any, *args: Any) -> Any:
+    """Calls a loop, from the second time on past numba's look at the type of every array.
+
+    That look takes as long as the loop itself does over a short series.
+
+    Args:
+        key: What is called; arguments of equal keys have equal types.
+        loop: A kernel.
+        args: All of its arguments.
+    """
+    entry = _entries.get(key)
+    if entry is not None:
+        return entry(*args)
+    found = announced(key, lambda: loop(*args))
+    compiled = loop.overloads.get(tuple(map(loop.typeof_pyval, args)))
+    if compiled is not None:
+        _entries[key] = compiled.entry_point
+    return found

@@ -173,12 +173,14 @@ def whiten(lanes, factor, columns, m, n, y, c, r, turn, rows):
 
 @inner
 def absorb_entry(lanes, i, n, seen, r, u, d, f, v, gain):
-    """U and D after entry i, with f = U' c and v = D f; leaves the gain, and gives its variance."""
+    """U and D after entry i, with f = U' c and v = D f; leaves the gain.
+
+    Gives the variance of the entry and one over it, 0 where it has none.
+    """
     w = width(lanes)
     zero, one = filled(lanes, d, 0.0), filled(lanes, d, 1.0)
     least = filled(lanes, d, smallest(d))  # one over less than this overflows
-    s = load(lanes, r, i * w)
-    over = positive(s - least, one / s, zero)
+    s, over = load(lanes, r, i * w), zero  # the first column of U stays as it is
     for j in range(n):
         fj, vj, dj = load(lanes, f, j * w), load(lanes, v, j * w), load(lanes, d, j * w)
         turn = unless_nan(seen, zero - fj * over, zero)
@@ -191,7 +193,7 @@ def absorb_entry(lanes, i, n, seen, r, u, d, f, v, gain):
             store(lanes, u, pk(j, a) * w, q + g * turn)
             store(lanes, gain, a * w, g + q * vj)
         store(lanes, gain, j * w, vj)
-    return s
+    return s, over
 
 
 @inner
@@ -244,8 +246,7 @@ def observe(lanes, c, r, m, n, k, y, x, u, d, f, v, gain, gains, inverse, e, sum
                 q = q + load(lanes, u, pk(j, a) * w) * load(lanes, c, (i * n + a) * w)
             store(lanes, f, j * w, q)
             store(lanes, v, j * w, q * load(lanes, d, j * w))
-        s = absorb_entry(lanes, i, n, seen, r, u, d, f, v, gain)
-        over = positive(s - filled(lanes, d, smallest(d)), one / s, zero)
+        s, over = absorb_entry(lanes, i, n, seen, r, u, d, f, v, gain)
         over = unless_nan(seen, over, zero)
         store(lanes, inverse, i * w, over)
         for a in range(n):
@@ -289,8 +290,10 @@ def orthogonalise(lanes, rows, weights, n, columns, u, d, scratch):
             size = size + q * weighted
         size = positive(load(lanes, d, i * w) + tiny - size, zero, size)
         store(lanes, d, i * w, size)
-        over = positive(size, one / size, zero)
         store(lanes, u, pk(i, i) * w, one)
+        if i == 0:
+            break
+        over = positive(size, one / size, zero)
         for a in range(i):
             dot = zero
             for j in range(columns):

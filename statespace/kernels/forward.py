@@ -67,7 +67,7 @@ def keep_gain(lanes, sums, before, first, count, t, t_max, increments):
 
 
 @kernel
-def filter_each(lanes, model, data, low, high, value, bad, delta, moments=None):
+def filter_each(lanes, model, data, low, high, value, bad, delta, moments):
     """The log-likelihood of tasks low .. high, a task being W series of one set.
 
     Args:

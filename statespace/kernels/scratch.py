@@ -81,7 +81,7 @@ def row_at(lanes, z, dense, start):
     return Row(start, turn, gains, inverse, e), ahead(turn, (m * m if dense else 0) * w)
 
 
-@called
+@inner
 def move(lanes, z, g, s, first, count, t):
     """The belief from row t - 1 to row t, before its data."""
     n = z.n
@@ -90,7 +90,7 @@ def move(lanes, z, g, s, first, count, t):
     add_bias(lanes, z, g, first, count, t, z.k, s.x)
 
 
-@called
+@inner
 def look(lanes, z, g, s, dense, turns, first, count, t, fresh, row, sums):
     """Absorbs row t; `fresh` says that C and R are not in their places yet.
 

@@ -211,7 +211,7 @@ def means_back(
             slopes_of(score, p, block),
             set_of(smooth.mean, p),
         )
-        marks_of = span(marks, task * segments * n * w)
+        marks_of = span(marks, task * (segments + 1) * n * w)
         begin_mean(lanes, z, g, first, count, s.x)
         set_zero(lanes, total, 1)
         for i in range(apart(h.r, h.end)):

@@ -83,8 +83,8 @@ def means(lanes, model, data, shared, rows, low, high, squares, marks, held):
         shared, rows: What `settle` left, in the numbers of the model.
         low, high: Tasks.
         squares: Out, (sets, series), float64.
-        marks: Out, (tasks, segments, n * W): the means before every segment of `held` rows, before
-            the step into its first row.
+        marks: Out, (tasks, segments + 1, n * W): the means before every segment of `held` rows,
+            before the step into its first row; and those after the last row.
         held: Rows of a segment.
     """
     w, z = width(lanes), sizes_of(model, data)
@@ -92,11 +92,11 @@ def means(lanes, model, data, shared, rows, low, high, squares, marks, held):
     entries = apart(base, mean_memory(lanes, z, base).end) + z.m * w
     memory, counts = room(entries, model.a.dtype), room(w, np.float64)
     s, total = mean_memory(lanes, z, span(memory, 0)), span(counts, 0)
-    segments, blocks, left = marks.shape[1], (z.series + w - 1) // w, 0
+    places, blocks, left = marks.shape[1], (z.series + w - 1) // w, 0
     for task in range(low, high):
         p, first = task // blocks, (task % blocks) * w
         count, g = min(w, z.series - first), given_of(model, data, p)
-        own, mark = gains_of(shared, rows, p), span(marks, task * segments * z.n * w)
+        own, mark = gains_of(shared, rows, p), span(marks, task * places * z.n * w)
         begin_mean(lanes, z, g, first, count, s.x)
         set_zero(lanes, total, 1)
         left = 0
@@ -106,6 +106,7 @@ def means(lanes, model, data, shared, rows, low, high, squares, marks, held):
                 mark, left = ahead(mark, z.n * w), held
             left -= 1
             pass_row(lanes, z, g, own, first, count, t, s, s.end, total)
+        copy(lanes, s.x, mark, z.n)
         out = set_of(squares, p)
         for lane in range(count):
             out[first + lane] = total[lane]

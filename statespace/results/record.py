@@ -98,10 +98,15 @@ class Record:
 
     def having(self, **changes: Any) -> Self:
         """The record with other values in some fields; what was not kept stays away."""
-        for name in self.later:
-            getattr(self, name)
-        gone: dict[str, Any] = {name: None for name in self.layout if name not in vars(self)}
-        gone |= {"later": {}} if self.later else {}
+        if not changes.keys().isdisjoint({"lengths", *self.layout}):
+            for name in self.later:  # their functions know nothing of what is changed
+                getattr(self, name)
+        held = vars(self)
+        gone: dict[str, Any] = {name: None for name in self.layout if name not in held}
+        if self.later:
+            keep = changes.get("keep", self.keep)
+            left = (k for k in self.later if k not in held and self.layout[k].kept(keep))
+            gone["later"] = {k: self.later[k] for k in left}
         return dataclasses.replace(self, **gone, **changes)  # type: ignore[type-var]
 
     def _settle(self) -> None:

@@ -116,18 +116,26 @@ def test_univariate() -> None:
 
 
 def test_missing_and_empty_rows() -> None:
-    """NaN is not observed, in one short series at once and elsewhere the long way."""
+    """NaN is not observed, wherever it stands; the moments of y come when they are asked for."""
     y = series(20, 2)
     y[3:5], y[7, 0] = torch.nan, torch.nan
     model = make()
-    assert taken(model, y)
-    assert not taken(model, torch.stack([y, y]))
-    same(model.log_likelihood(y), model.log_likelihood(y, method=LONG))
-    same(model.smooth(y).y_cov, model.smooth(y, method=LONG).y_cov)
+    far = torch.cat([series(5000, 2), y])  # beyond what is looked at first
+    for data in (y, torch.stack([y, series(20, 2)]), far, y[:, :1].expand(-1, 2)):
+        assert taken(model, data)
+        same(model.log_likelihood(data), model.log_likelihood(data, method=LONG))
+        ours, long = model.smooth(data), model.smooth(data, method=LONG)
+        for name in (*MOMENTS, "y_mean"):
+            same(getattr(ours, name), getattr(long, name))
+        same(ours.sample(2, seed=1), long.sample(2, seed=1))
 
 
 BAD = {
     "infinite": lambda y: y.masked_fill(y > 1, torch.inf),
+    "infinite in a panel": lambda y: torch.stack([y, y.masked_fill(y > 1, torch.inf)]),
+    "infinite beside gaps": lambda y: torch.stack(
+        [y * torch.nan, y.masked_fill(y > 1, -torch.inf)]
+    ),
     "three features": lambda y: torch.cat([y, y[:, :1]], -1),
     "one axis": lambda y: y[:, 0],
     "no rows": lambda y: y[:0],
@@ -426,7 +434,6 @@ def test_door_is_not_entered(monkeypatch: pytest.MonkeyPatch) -> None:
     value = model.log_likelihood(y)
     monkeypatch.setattr(ss.interface.asking, "read", None)
     monkeypatch.setattr(CovarianceSlot, "covariance", None)
-    monkeypatch.setattr(direct, "whole_log_likelihood", None)
     same(model.log_likelihood(y), value)
     assert model.smooth(y).log_likelihood == value
 

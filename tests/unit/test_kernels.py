@@ -54,4 +54,5 @@ def test_an_array_out_of_order_is_refused() -> None:
     model = Layout(system, torch.Size()).model(system, start(system), is_dense(system))
     value, bad = np.empty((2, 1, 1))
     with pytest.raises(Exception, match="not contiguous"):
-        kernels.filter_each(kernels.Lanes(1), model, data, 0, 1, value, bad, np.zeros((1, 0, 0, 0)))
+        none = np.zeros((1, 0, 0, 0))
+        kernels.filter_each(kernels.Lanes(1), model, data, 0, 1, value, bad, none, None)

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from statespace.errors import InputError, InputTypeError, MethodError
+from statespace import LDS
+from statespace.errors import FieldError, InputError, InputTypeError, MethodError
 from statespace.results import (
     Filtered,
     Forecast,
@@ -116,6 +117,33 @@ def test_univariate_data_have_univariate_results(batch: tuple[int, ...]) -> None
     assert again.y_cov is not None
     assert again.y_cov.shape == (*batch, 4)
     assert [one.y_mean.shape for one in f] == [(4,)] * len(f)  # type: ignore[union-attr]
+
+
+def test_a_field_made_when_first_read_is_not_made_before() -> None:
+    """Not by another record with other labels either; one with other rows has it made."""
+    calls: list[str] = []
+
+    def y_mean() -> Tensor:
+        calls.append("y_mean")
+        return normal(2, 4, 2)
+
+    record = smoothed((2,), [4, 3], y_mean=None, later={"y_mean": y_mean}).having(seed=3)
+    narrow = smoothed((2,), [4, 3], y_cov=None, later={"y_cov": y_mean}).having(keep="means")
+    assert calls == [] and record.seed == 3
+    with pytest.raises(FieldError):
+        narrow.y_cov  # noqa: B018
+    first = next(iter(record))
+    assert torch.equal(first.y_mean, record.y_mean[0]) and calls == ["y_mean"]
+    assert record.having(seed=4).y_mean is not None and calls == ["y_mean"]
+
+
+def test_smoothing_leaves_the_moments_of_y_until_they_are_asked_for() -> None:
+    y = normal(5, 1)
+    y[2] = torch.nan
+    model = LDS(1, 1, A=[[1.0]], C=[[1.0]], Q=[[1.0]], R=[[1.0]], initial="diffuse")
+    out = model.smooth(y, seed=0)
+    assert "y_cov" not in vars(out) and "y_mean" not in vars(out)
+    assert float(out.y_cov[2]) > 0
 
 
 def test_labels_may_be_added_later() -> None:

@@ -19,15 +19,17 @@ from torch import Generator, Tensor
 from statespace import kernels
 from statespace.inference.kalman.kept import Arrays, Kept, kept_of
 from statespace.inference.kalman.problem import Problem
-from statespace.inference.kalman.slope import Alone, Together, WithSlope, learned
-from statespace.inference.lineargaussian import log_likelihood as whole_log_likelihood
+from statespace.inference.kalman.slope import Alone, Together, WithSlope, learned, one, swept
 from statespace.inference.lineargaussian.compiled import SHORT, run_forward
+from statespace.inference.lineargaussian.complete import Settled
 from statespace.inference.lineargaussian.scores import NO_SECOND, no_score
 from statespace.inference.lineargaussian.simulate import posterior_draws
 from statespace.results import Smoothed
 
 __all__ = ["Given", "given", "log_likelihood", "smooth_alone"]
 
+_FRONT = 4096  # numbers
+_FEW = 300  # rows
 _ALL_SEEN = np.zeros((1, 0, 0, 0), np.uint8)
 
 
@@ -73,11 +75,15 @@ class Given(NamedTuple):
         """Whether all is finite; False too where the sum overflows."""
         return math.isfinite(self.y.sum().item())
 
-    def problem(self) -> Problem:
-        """Complete data as the long way reads them."""
+    def seems_complete(self) -> bool:
+        """Whether what stands in front is finite."""
+        return math.isfinite(self.values.reshape(-1)[:_FRONT].sum())
+
+    def problem(self, *, gaps: bool = False) -> Problem:
+        """The data as the long way reads them; `gaps` where something may be missing."""
         y = self.y[:, None] if self.univariate else self.y
-        seen = torch.ones_like(y, dtype=torch.bool)
-        return Problem(self.arrays.system, self.arrays.begin, y, seen, seen[..., 0], 0)
+        seen = torch.ones((), dtype=torch.bool).expand_as(y)
+        return Problem(self.arrays.system, self.arrays.begin, y, seen, seen[..., 0], 0, gaps)
 
 
 def given(model: Any, y: Tensor) -> Given | None:
@@ -100,11 +106,6 @@ def given(model: Any, y: Tensor) -> Given | None:
     return Given(kept, kept.arrays, y, values, rows, alone, model.diffuse_constant)
 
 
-@cache
-def _one() -> Any:
-    return kernels.Lanes(1)
-
-
 def log_likelihood(model: Any, y: Tensor) -> Tensor | None:
     """Log p(y), (*batch,), differentiable in what is learned."""
     known = given(model, y)
@@ -113,34 +114,35 @@ def log_likelihood(model: Any, y: Tensor) -> Tensor | None:
     wanted = torch.is_grad_enabled() and known.kept.learned()
     if wanted is None:
         return None
-    call: Alone | Together | None
-    if known.short or not known.complete():
-        call = _alone(known) if known.alone else None
-    elif wanted:
-        call = _together(known)
-    else:
-        p = known.problem()
-        return whole_log_likelihood(
-            p.system, p.y, p.observed, p.active, diffuse_constant=known.constant, begin=p.begin
-        )
+    call = _alone(known, wanted) if known.short else _in_passes(known, wanted)
     if call is None or not wanted:
         return None if call is None else call.value
     out: Tensor = WithSlope.apply(call, known.y, *learned(known.kept))
     return out
 
 
-def _alone(known: Given) -> Alone | None:
-    """One series, in one pass; None where entries had no variance or numbers are not finite."""
-    arrays, data = known.arrays, known.data()
-    value, bad = np.empty((2, 1, 1))
-    none = np.empty((1, 0, 0, 0), data.y.dtype)  # no directions of the start are open
-    kernels.announced(
-        ("filter", 1, arrays.dtype),
-        lambda: kernels.filter_each(_one(), arrays.model, data, 0, 1, value, bad, none),
-    )
-    if bad[0, 0] != 0 or not math.isfinite(value[0, 0]):  # inf in y makes none that is finite
+def _alone(known: Given, wanted: bool) -> Alone | None:
+    """One series, in one pass; None where entries had no variance or numbers are not finite.
+
+    Of a few rows that pass gives the gradient too: a second one would take longer.
+    """
+    arrays, data, slopes = known.arrays, known.data(), None
+    if wanted:
+        known.kept.pulls()  # at the present numbers, whenever backward comes
+    if wanted and known.rows <= _FEW:
+        found, slopes = swept(known.kept, data)
+        value = np.full((1, 1), found)
+    else:
+        value, bad = np.empty((2, 1, 1))
+        none = np.empty((1, 0, 0, 0), data.y.dtype)  # no directions of the start are open
+        kernels.quick(
+            ("filter", 1, arrays.dtype), kernels.filter_each,
+            one(), arrays.model, data, 0, 1, value, bad, none, None,
+        )  # fmt: skip
+        found = math.nan if bad[0, 0] != 0 else float(value[0, 0])
+    if not math.isfinite(found):  # inf in y makes none that is finite
         return None
-    return Alone(_value(value, known), known.kept, arrays, data, _one())
+    return Alone(_value(value, known), known.kept, data, slopes)
 
 
 def _value(value: NDArray[Any], known: Given) -> Tensor:
@@ -148,12 +150,39 @@ def _value(value: NDArray[Any], known: Given) -> Tensor:
     return found if known.arrays.dtype is torch.float64 else found.to(known.arrays.dtype)
 
 
-def _together(known: Given) -> Together | None:
-    """Several series, or a long one: the passes of the long way."""
-    p = known.problem()
+def _in_passes(known: Given, wanted: bool) -> Alone | Together | None:
+    """Several series, or a long one; None where the long way is to look."""
+    call: Alone | Together | None = None
+    if known.seems_complete():
+        together = wanted or not known.alone
+        call = _together(known, wanted, gaps=False) if together else _steady(known)
+    if call is None and not known.complete():
+        call = _together(known, wanted, gaps=True)
+    return call
+
+
+def _steady(known: Given) -> Alone | None:
+    """One long series with the gains of complete data."""
+    arrays, data = known.arrays, known.data()
+    settled = Settled(arrays.system, arrays.layout, arrays.model, known.rows)
+    if not settled.usable:
+        return None
+    value = settled.value[:, None] - 0.5 * settled.squares(arrays.model, data)
+    if not math.isfinite(value[0, 0]):
+        return None
+    return Alone(_value(value, known), known.kept, data, None)
+
+
+def _together(known: Given, wanted: bool, *, gaps: bool) -> Together | None:
+    """Several series, or a long one: the passes of the long way; None where numbers overflow."""
+    p = known.problem(gaps=gaps)
+    told = {"diffuse_constant": known.constant, "gaps": gaps}
     with torch.no_grad():
-        found = run_forward(p.system, p.begin, p.y, p.observed, diffuse_constant=known.constant)
-    return None if found is None else Together.of(*found, known.kept, known.arrays)
+        found = run_forward(p.system, p.begin, p.y, p.observed, **told)
+    if found is None or not bool(torch.isfinite(found[0]).all()):
+        return None
+    call = Together(*found[:1], known.kept, known.arrays, found[1])
+    return call if call.resolved or not wanted else None
 
 
 def smooth_alone(known: Given, keep: str) -> Smoothed | None:
@@ -167,12 +196,10 @@ def smooth_alone(known: Given, keep: str) -> Smoothed | None:
         np.empty((1, 1, rows - 1 if keep == "all" else 0, n, n), number),
         arrays.noise,
     )
-    kernels.announced(
-        ("smooth", 1, arrays.dtype),
-        lambda: kernels.smooth_each(
-            _one(), arrays.model, data, 0, 1, value, bad, moments, _no_score(), NO_SECOND
-        ),
-    )
+    kernels.quick(
+        ("smooth", 1, arrays.dtype), kernels.smooth_each,
+        one(), arrays.model, data, 0, 1, value, bad, moments, _no_score(), NO_SECOND,
+    )  # fmt: skip
     variances = moments.cov.reshape(-1, n * n)[:, :: n + 1]
     if bad[0, 0] != 0 or not math.isfinite(value[0, 0]) or bool((variances < 0).any()):
         return None

@@ -21,6 +21,7 @@ from statespace.inference.lineargaussian.layout import Layout
 from statespace.kernels import Model
 from statespace.linalg import Covariance
 from statespace.parameters import CovarianceSlot, Slot
+from statespace.parameters.entries import Entries
 
 __all__ = ["Arrays", "Kept", "kept_of", "plain", "same", "watch"]
 
@@ -50,6 +51,7 @@ class Arrays(NamedTuple):
 
     system: System
     begin: Start
+    layout: Layout
     model: Model
     noise: NDArray[Any]  # Q, (1, 1, n, n)
     dtype: torch.dtype
@@ -71,6 +73,16 @@ class Kept:
     attributes: int
     watched: tuple[Watched, ...]
     arrays: Arrays
+    _pulls: list[dict[str, Entries]]
+
+    def pulls(self) -> dict[str, Entries]:
+        """The slots with a `theta`, at the numbers of the arrays."""
+        if not self._pulls:
+            found = {w.parameter: Entries(w.slot) for w in self.watched if w.name == "theta"}
+            for entries in found.values():
+                entries.write()
+            self._pulls.append(found)
+        return self._pulls[0]
 
     def holds(self, model: Any) -> bool:
         """Whether the model is as it was."""
@@ -139,7 +151,7 @@ def _keep(model: Any) -> Kept | None:
     watched = tuple(w for name in NAMES for w in watch(name, model.slot(name)))
     kinds, attributes = model.kinds, len(vars(model))
     with torch.inference_mode(False), torch.no_grad():  # they may serve outside later
-        kept = Kept(slots, kinds, attributes, watched, _arrays(model))
+        kept = Kept(slots, kinds, attributes, watched, _arrays(model), [])
     return kept if kept.holds(model) else None  # another thread may have changed it meanwhile
 
 
@@ -179,9 +191,10 @@ def _arrays(model: Any) -> Arrays:
     """Everything the loops read, in memory of its own."""
     system = _cloned(system_of(model, torch.zeros(1, 0, dtype=model.dtype), 0).detach())
     begin = start(system)
-    tables = Layout(system, torch.Size()).model(system, begin, is_dense(system))
+    layout = Layout(system, torch.Size())
+    tables = layout.model(system, begin, is_dense(system))
     noise = system.Q.matrix.contiguous().numpy()[None, None]
-    return Arrays(system, begin, tables, noise, system.A.dtype)
+    return Arrays(system, begin, layout, tables, noise, system.A.dtype)
 
 
 def _cloned(system: System) -> System:

@@ -83,14 +83,20 @@ class Kalman(Filter):
         if verb == "log_likelihood":
             return direct.log_likelihood(model, y)
         known = direct.given(model, y)
-        if known is None or not known.complete():
+        if known is None:
             return None
-        found = direct.smooth_alone(known, keep) if known.short else None
+        complete = known.complete()
+        found = direct.smooth_alone(known, keep) if complete and known.short else None
         if found is not None:
             return found
         lengths = torch.full(known.batch, known.rows)
         told = (known.constant, lengths, None, known.univariate)
-        return self._smoothed(known.problem(), *told, keep)
+        p = known.problem(gaps=not complete)
+        with torch.no_grad():
+            moments = self._loops(p, known.constant, keep)
+        if not complete and (moments is None or not bool(torch.isfinite(moments[0]).all())):
+            return None
+        return self._smoothed(p, *told, keep, moments)
 
     def repeated(self, model: Any, data: Sequences) -> Repeated | None:
         """From arrays laid out once, where there is one series (see `repeated`)."""
@@ -207,18 +213,17 @@ class Kalman(Filter):
         index: Index | None,
         univariate: bool,
         keep: str,
+        moments: tuple[Tensor, Smooth] | None = None,
     ) -> Smoothed:
         with torch.no_grad():
-            value, out = self._smooth(p, constant, keep)
+            value, out = moments or self._smooth(p, constant, keep)
         k = p.skip
         whole = out.mean.movedim(0, -2)
 
         def draw(num: int, generator: Generator) -> Tensor:
+            told = (p.system, p.begin, whole, p.parted.observed, p.active)
             with torch.no_grad():
-                z = posterior_draws(
-                    p.system, p.begin, whole, p.observed, p.active, num, generator, self.core
-                )
-            return z[..., k:, :]
+                return posterior_draws(*told, num, generator, self.core)[..., k:, :]
 
         later = _of_y(p, out, whole, keep)
         return Smoothed(
@@ -236,13 +241,18 @@ class Kalman(Filter):
             keep=keep,
         )
 
+    def _loops(self, p: Problem, constant: bool, keep: str) -> tuple[Tensor, Smooth] | None:
+        """The log-likelihood and the smoothed moments, where compiled loops serve."""
+        if not suits(p.system, p.y, self.core):
+            return None
+        told = (p.system, p.begin, p.y, p.observed)
+        return run_moments(*told, diffuse_constant=constant, keep=keep, gaps=p.gaps)
+
     def _smooth(self, p: Problem, constant: bool, keep: str) -> tuple[Tensor, Smooth]:
-        """The log-likelihood and the smoothed moments, compiled where that serves."""
-        if suits(p.system, p.y, self.core):
-            told = (p.system, p.begin, p.y, p.observed)
-            found = run_moments(*told, diffuse_constant=constant, keep=keep)
-            if found is not None:
-                return found
+        """The log-likelihood and the smoothed moments."""
+        found = self._loops(p, constant, keep)
+        if found is not None:
+            return found
         run = _forward(p, self.core)
         value, known = total(run, diffuse_constant=constant)
         return value, smooth(run, p.system, known, p.y.movedim(-2, 0))
@@ -304,9 +314,10 @@ def _forward(p: Problem, core: Core = "plain") -> Pass:
 
 def _of_y(p: Problem, out: Smooth, mean: Tensor, keep: str) -> dict[str, Callable[[], Tensor]]:
     """Moments of y given all of it, when they are asked for."""
-    k, y, seen = p.skip, p.y, p.observed
+    k = p.skip
 
     def y_mean() -> Tensor:
+        y, seen = p.parted.y, p.parted.observed
         if out.y_mean is not None:
             return out.y_mean[k:].movedim(0, -2)
         if every(seen):
@@ -315,6 +326,7 @@ def _of_y(p: Problem, out: Smooth, mean: Tensor, keep: str) -> dict[str, Callabl
             return imputed_mean(p.system, y, seen, mean)[..., k:, :]
 
     def y_cov() -> Tensor:
+        y, seen = p.y, p.parted.observed
         m = y.shape[-1]
         if out.y_cov is not None:
             return out.y_cov[k:].movedim(0, -3)

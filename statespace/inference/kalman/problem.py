@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -28,11 +28,21 @@ class Problem:
     observed: Tensor
     active: Tensor
     skip: int  # rows in front that are not the caller's
+    gaps: bool = False  # NaN in y says what was not observed, and `observed` nothing
 
     @cached_property
     def begin(self) -> Start:
         """The start; the system's own is worked out when it is asked for."""
         return start(self.system.detach()) if self.given is None else self.given
+
+    @cached_property
+    def parted(self) -> Problem:
+        """The same with what was observed apart, and 0 where nothing was."""
+        if not self.gaps:
+            return self
+        observed = ~torch.isnan(self.y)
+        y = self.y.masked_fill(~observed, 0)
+        return replace(self, y=y, observed=observed, gaps=False)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from statespace.inference.lineargaussian.compiled import Run, run_score
 from statespace.inference.lineargaussian.likelihood import Once
 from statespace.inference.lineargaussian.scores import NO_SECOND, no_moments, score_tables
 
-__all__ = ["Alone", "Together", "WithSlope", "learned"]
+__all__ = ["Alone", "Together", "WithSlope", "learned", "one", "swept"]
 
 # which table of a score has each parameter, and its shape
 _PLACES = {
@@ -31,6 +32,7 @@ _PLACES = {
     "initial_cov": ("cov", "nn"),
 }
 _ROWS = dict.fromkeys("AbQCdR", 1)  # nothing varies in time
+_ONE = np.ones((1, 1))
 
 
 class WithSlope(torch.autograd.Function):
@@ -67,6 +69,10 @@ def _pulled(
     """The gradient in each `theta`, None where none is wanted."""
     thetas = [(w, x) for w, x in zip(call.kept.watched, tensors, strict=True) if w.name == "theta"]
     names = {w.parameter for (w, _), needs in zip(thetas, wanted, strict=True) if needs}
+    if isinstance(call, Alone):
+        slopes = call.slopes or swept(call.kept, call.data)[1]
+        factor = weight.reshape(())
+        return [slopes[w.parameter] * factor if w.parameter in names else None for w, _ in thetas]
     slope = call.score(weight, "R" in names)
     return [
         w.slot.pull(theta, slope(w.parameter)) if w.parameter in names else None
@@ -79,35 +85,40 @@ class Alone(NamedTuple):
 
     value: Tensor  # (*batch,)
     kept: Kept
-    arrays: Arrays
     data: kernels.Data
-    lanes: Any
+    slopes: dict[str, Tensor] | None  # what the gradient will be, where it was made at once
 
-    def score(self, weight: Tensor, whole_r: bool) -> Callable[[str], Tensor]:
-        """The gradient of sum(weight * value) in the value of each parameter."""
-        model, system, m = self.arrays.model, self.arrays.system, self.data.y.shape[-1]
-        score = score_tables(weight.double().reshape(1, 1).numpy(), 1, system.n, m, _ROWS)
-        if whole_r and m > 1 and not system.R.diagonal:
-            model = model._replace(dense=True)
-        value, bad = np.empty((2, 1, 1))
-        none = _no_moments(system.n, self.data.y.dtype)
-        kernels.announced(
-            ("smooth", 1, self.arrays.dtype),
-            lambda: kernels.smooth_each(
-                self.lanes, model, self.data, 0, 1, value, bad, none, score, NO_SECOND
-            ),
-        )  # fmt: skip
 
-        def slope(parameter: str) -> Tensor:
-            place, shape = _PLACES[parameter]
-            found = getattr(score, place)
-            if parameter in "QR":
-                found = 0.5 * found.ravel()[_unpacked(found.size)]
-            sizes = {"n": system.n, "m": m}
-            part = torch.from_numpy(found.reshape([sizes[k] for k in shape]))
-            return part if self.arrays.dtype is torch.float64 else part.to(self.arrays.dtype)
+def swept(kept: Kept, data: kernels.Data) -> tuple[float, dict[str, Tensor]]:
+    """The log-likelihood of one series and its gradient in each `theta`, in one pass.
 
-        return slope
+    NaN where an entry of y had no variance.
+    """
+    arrays, pulls = kept.arrays, kept.pulls()
+    model, system, n, m = arrays.model, arrays.system, arrays.system.n, data.y.shape[-1]
+    if m > 1 and "R" in pulls and not system.R.diagonal:
+        model = model._replace(dense=True)
+    score, none = score_tables(_ONE, 1, n, m, _ROWS), _no_moments(n, data.y.dtype)
+    value, bad = np.empty((2, 1, 1))
+    kernels.quick(
+        ("smooth", 1, arrays.dtype), kernels.smooth_each,
+        one(), model, data, 0, 1, value, bad, none, score, NO_SECOND,
+    )  # fmt: skip
+    sizes, slopes = {"n": n, "m": m}, {}
+    for name, entries in pulls.items():
+        place, shape = _PLACES[name]
+        found = getattr(score, place)
+        if name in "QR":
+            found = 0.5 * found.ravel()[_unpacked(found.size)]
+        slope = torch.from_numpy(entries.pull(found.reshape([sizes[k] for k in shape])))
+        slopes[name] = slope if arrays.dtype is torch.float64 else slope.to(arrays.dtype)
+    return (math.nan if bad[0, 0] != 0 else float(value[0, 0])), slopes
+
+
+@cache
+def one() -> Any:
+    """A single lane."""
+    return kernels.Lanes(1)
 
 
 class Together(NamedTuple):
@@ -118,11 +129,11 @@ class Together(NamedTuple):
     arrays: Arrays
     run: Run
 
-    @classmethod
-    def of(cls, value: Tensor, run: Run, kept: Kept, arrays: Arrays) -> Together | None:
-        """None where directions of the start were not resolved: the plain path's."""
-        blind = run.known is not None and bool((run.known.blind != 0).any())
-        return None if blind else cls(value, kept, arrays, run)
+    @property
+    def resolved(self) -> bool:
+        """Whether all directions of the start were; if not, the gradient is the plain path's."""
+        known = self.run.known
+        return known is None or not bool((known.blind != 0).any())
 
     def score(self, weight: Tensor, whole_r: bool) -> Callable[[str], Tensor]:
         """The gradient of sum(weight * value) in the value of each parameter."""
@@ -132,7 +143,7 @@ class Together(NamedTuple):
             s.prior.mean, s.prior.covariance.matrix,
         )  # fmt: skip
         parts = run_score(self.run, s, weight, like, whole_r and not s.R.diagonal)
-        assert parts is not None  # see `of`
+        assert parts is not None  # see `resolved`
         names = ("y", "A", "b", "Q", "C", "d", "R", "initial_mean", "initial_cov")
         return dict(zip(names, parts, strict=True)).__getitem__
 

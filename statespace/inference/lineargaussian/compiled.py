@@ -65,10 +65,11 @@ class Run(NamedTuple):
     layout: Layout
     dense: bool
     y: Tensor
-    observed: Tensor | None  # None where everything was
+    observed: Tensor | None  # None where everything was, or NaN in y says what was not
     known: Delta | None  # delta given everything; None where there is none
     begin: Start
     settled: Settled | None  # gains that all series share, where nothing is missing
+    gaps: bool  # whether NaN in y says what was not observed
 
 
 def layout_of(
@@ -101,15 +102,17 @@ def run_forward(
     observed: Tensor,
     *,
     diffuse_constant: bool = True,
+    gaps: bool = False,
 ) -> tuple[Tensor, Run] | None:
     """The log-likelihood (*batch,), and what the backward passes need; None: ask the plain path.
 
-    Arguments are those of `forward`.
+    Arguments are those of `forward`; with `gaps`, NaN in y says what was not observed, and what is
+    infinite in it makes for None.
     """
     layout, seen = layout_of(system, begin, y, observed)
     dense = is_dense(system)
     first = solve(begin.rows)
-    run = Run(layout, dense, y, seen, None, begin, None)
+    run = Run(layout, dense, y, seen, None, begin, None, gaps)
     if shares(run):
         return _forward_complete(run, system)
     model, data = layout.model(system, begin, dense), layout.data(y, seen)
@@ -122,7 +125,7 @@ def run_forward(
         delta = rows.numpy().astype(model.a.dtype, order="C", copy=True)
 
     def piece(low: int, high: int) -> None:
-        kernels.filter_each(lanes, model, data, low, high, value, bad, delta)
+        kernels.filter_each(lanes, model, data, low, high, value, bad, delta, None)
 
     kernels.announced(("filter", lanes.width, y.dtype), lambda: kernels.spread(piece, tasks))
     if bad.any() or not np.isfinite(value).all():
@@ -139,7 +142,7 @@ def run_forward(
 
 def shares(run: Run) -> bool:
     """Whether all series have the same gains, and computing them apart is worth it."""
-    if run.observed is not None or run.begin.x.shape[-1] > 1:
+    if run.gaps or run.observed is not None or run.begin.x.shape[-1] > 1:
         return False
     if run.begin.s.dim() > 2 and run.layout.lay(run.begin.s, 2).shape[1] > 1:
         return False
@@ -172,6 +175,7 @@ def run_moments(
     *,
     diffuse_constant: bool = True,
     keep: str = "all",
+    gaps: bool = False,
 ) -> tuple[Tensor, Smooth] | None:
     """The log-likelihood and smoothed moments, time first; arguments are those of `run_forward`.
 
@@ -179,7 +183,8 @@ def run_moments(
     rows, and with "means" no covariances have any; they are not computed either. None: ask the
     plain path.
     """
-    found = forward_for(system, begin, y, observed, diffuse_constant=diffuse_constant)
+    told = {"diffuse_constant": diffuse_constant, "gaps": gaps}
+    found = forward_for(system, begin, y, observed, **told)
     if found is None:
         return None
     value, run = found
@@ -196,6 +201,7 @@ def forward_for(
     *,
     diffuse_constant: bool,
     whole_r: bool = False,
+    gaps: bool = False,
 ) -> tuple[Tensor | None, Run] | None:
     """What a backward pass needs to begin; the log-likelihood, None where that pass gives it.
 
@@ -203,14 +209,15 @@ def forward_for(
     R as dense, for the gradient off its diagonal.
     """
     layout, seen = layout_of(system, begin, y, observed)
-    run = Run(layout, whole_r or is_dense(system), y, seen, None, begin, None)
+    run = Run(layout, whole_r or is_dense(system), y, seen, None, begin, None, gaps)
     if shares(run):
         model = layout.model(system, begin, run.dense)
         settled = Settled(system, layout, model, y.shape[-2])
         return (None, run._replace(settled=settled)) if settled.usable else None
     if begin.x.shape[-1] == 1:
         return None, run
-    found = run_forward(system, begin, y, observed, diffuse_constant=diffuse_constant)
+    told = {"diffuse_constant": diffuse_constant, "gaps": gaps}
+    found = run_forward(system, begin, y, observed, **told)
     if found is None or not _serves_backward(found[1]):
         return None
     return found[0], found[1]._replace(dense=run.dense)

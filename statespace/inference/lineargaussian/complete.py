@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from statespace import kernels
 from statespace.inference.lineargaussian.layout import Layout
 from statespace.inference.lineargaussian.system import System
+from statespace.inference.lineargaussian.windows import squares_by_window, worth_windows
 from statespace.kernels import Data, Ends, Model, Score, Second, Shared, Smooth
 
 __all__ = ["Settled", "lanes_of"]
@@ -49,12 +50,9 @@ class Settled:
         self.rows, self.value = np.zeros(sets, np.int64), np.empty(sets)
         bad = np.empty(sets)
         self._one = kernels.Lanes(1)
-        kernels.announced(
-            "settle",
-            lambda: kernels.settle(
-                self._one, self.model, t_max, m, self.tolerance, self.shared, self.rows,
-                self.value, bad,
-            ),
+        kernels.quick(
+            "settle", kernels.settle, self._one, self.model, t_max, m, self.tolerance, self.shared,
+            self.rows, self.value, bad,
         )  # fmt: skip
         self._kept: NDArray[Any] | None = None
         self.usable = not bad.any() and bool(np.isfinite(self.value).all())
@@ -69,9 +67,15 @@ class Settled:
         return Shared(np.asarray(c, number), np.asarray(turn, number), *cut)
 
     def squares(self, model: Model, data: Data) -> NDArray[np.float64]:
-        """(sets, series) sums of squared, whitened residuals; keeps what `back` begins with."""
+        """(sets, series) sums of squared, whitened residuals.
+
+        Keeps what `back` begins with, but for one long series.
+        """
         lanes, tasks = lanes_of(self.layout)
         out, shared = np.empty((self.layout.sets, self.layout.series)), self._numbers(model)
+        steady = self.tolerance > 0 and self.layout.series == 1
+        if steady and worth_windows(self.t_max, int(self.rows.max())):
+            return squares_by_window(model, data.y, shared, self.rows)
         held, marks = self._held(lanes), self._marks(model, lanes, tasks)
 
         def piece(low: int, high: int) -> None:
@@ -123,7 +127,7 @@ class Settled:
 
     def _marks(self, model: Model, lanes: Any, tasks: int) -> NDArray[Any]:
         segments = -(-self.t_max // self._held(lanes))
-        return np.empty((tasks, segments, model.a.shape[-1] * lanes.width), model.a.dtype)
+        return np.empty((tasks, segments + 1, model.a.shape[-1] * lanes.width), model.a.dtype)
 
     def spread_back(self, smooth: Smooth, score: Score, second: Second) -> None:
         """Fills the smoothed covariances (of one series), and the rest of the score."""

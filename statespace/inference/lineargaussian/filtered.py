@@ -69,7 +69,7 @@ def run_filter(
     if begin.x.shape[-1] > 1:
         return None
     layout, seen = layout_of(system, begin, y, observed)
-    run = Run(layout, is_dense(system), y, seen, None, begin, None)
+    run = Run(layout, is_dense(system), y, seen, None, begin, None, False)
     last = last.expand(layout.batch)
     if shares(run):
         return _shared(run, system, last, keep)

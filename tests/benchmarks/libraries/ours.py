@@ -39,7 +39,9 @@ class Ours(Library):
         return {"default": partial(_means, _model(p), p.y)}
 
     def gradient(self, p: Problem) -> Calls:
-        return {"default": partial(_slope, _model(p), p.y)}
+        model = _model(p)
+        slots = {path.split(".")[-2]: theta for path, theta in model.named_parameters()}
+        return {"default": partial(_slope, model, slots, p.y)}
 
     def em_step(self, p: Problem) -> Calls:
         def step() -> tuple[Array, ...]:
@@ -93,14 +95,9 @@ def _means(model: ss.LDS, y: Array) -> Array:
     return model.smooth(y, keep="means").mean.numpy()
 
 
-def _slope(model: ss.LDS, y: Array) -> tuple[Array, ...]:
-    model.zero_grad()
-    model.log_likelihood(y).sum().backward()
-    slots = dict(model.named_parameters())
-    return _part(slots, "A", model.latent_dim), _part(slots, "C", model.obs_dim)
-
-
-def _part(slots: dict[str, torch.nn.Parameter], name: str, rows: int) -> Array:
-    """The gradient in one matrix, of which every entry is free."""
-    (theta,) = (v for path, v in slots.items() if path.split(".")[-2] == name)
-    return theta.grad.reshape(rows, -1).numpy()
+def _slope(model: ss.LDS, slots: dict[str, torch.nn.Parameter], y: Array) -> tuple[Array, ...]:
+    value = model.log_likelihood(y)
+    grads = torch.autograd.grad(value.sum() if value.ndim else value, list(slots.values()))
+    found = dict(zip(slots, grads, strict=True))  # every entry of A and of C is free
+    n, m = model.latent_dim, model.obs_dim
+    return found["A"].view(n, n).numpy(), found["C"].view(m, n).numpy()

@@ -18,7 +18,7 @@ import torch
 from cases import CASES, IDS, Case
 
 import statespace as ss
-from statespace.inference.kalman import direct, kept
+from statespace.inference.kalman import kept
 from statespace.inference.kalman.method import Kalman
 from statespace.parameters import CovarianceSlot, Slot
 

@@ -53,6 +53,6 @@ def test_an_array_out_of_order_is_refused() -> None:
     system = system_of(lds, torch.zeros(1, 0, dtype=torch.float64), 0).detach()
     model = Layout(system, torch.Size()).model(system, start(system), is_dense(system))
     value, bad = np.empty((2, 1, 1))
+    none = np.zeros((1, 0, 0, 0))
     with pytest.raises(Exception, match="not contiguous"):
-        none = np.zeros((1, 0, 0, 0))
         kernels.filter_each(kernels.Lanes(1), model, data, 0, 1, value, bad, none, None)

@@ -129,12 +129,15 @@ def test_a_field_made_when_first_read_is_not_made_before() -> None:
 
     record = smoothed((2,), [4, 3], y_mean=None, later={"y_mean": y_mean}).having(seed=3)
     narrow = smoothed((2,), [4, 3], y_cov=None, later={"y_cov": y_mean}).having(keep="means")
-    assert calls == [] and record.seed == 3
+    assert calls == []
+    assert record.seed == 3
     with pytest.raises(FieldError):
         narrow.y_cov  # noqa: B018
     first = next(iter(record))
-    assert torch.equal(first.y_mean, record.y_mean[0]) and calls == ["y_mean"]
-    assert record.having(seed=4).y_mean is not None and calls == ["y_mean"]
+    assert torch.equal(first.y_mean, record.y_mean[0])
+    assert calls == ["y_mean"]
+    assert record.having(seed=4).y_mean is not None
+    assert calls == ["y_mean"]
 
 
 def test_smoothing_leaves_the_moments_of_y_until_they_are_asked_for() -> None:
@@ -142,7 +145,8 @@ def test_smoothing_leaves_the_moments_of_y_until_they_are_asked_for() -> None:
     y[2] = torch.nan
     model = LDS(1, 1, A=[[1.0]], C=[[1.0]], Q=[[1.0]], R=[[1.0]], initial="diffuse")
     out = model.smooth(y, seed=0)
-    assert "y_cov" not in vars(out) and "y_mean" not in vars(out)
+    assert "y_cov" not in vars(out)
+    assert "y_mean" not in vars(out)
     assert float(out.y_cov[2]) > 0
 
 

@@ -42,7 +42,8 @@ def squares_by_window(model: Model, y: Array, shared: Shared, rows: Array) -> ND
     Args:
         model: See `kernels.Model`; only b and d may vary in time.
         y: (sets or 1, 1, T, m), complete.
-        shared, rows: What `settle` left, in the numbers of the model.
+        shared: What `settle` left, in the numbers of the model.
+        rows: Likewise, (sets,).
     """
     t_max, most = y.shape[2], int(rows.max())
     count = _MANY if t_max > _VERY else _LANES

@@ -26,6 +26,7 @@ BOUND = 1.5  # no cell may be slower than the best peer by more
 STORE = Path(__file__).parent / "results" / "grid.json"
 
 _GIGABYTE = 2**30
+_RECORDS = 5  # matrices of each size that a model of statsmodels keeps for a row
 _SETTINGS = ("default", "sequential", "information", "conventional", "univariate")
 _HOPELESS = 3  # times slower than another peer: such a peer is not timed any further
 
@@ -152,5 +153,7 @@ def _alone(peer: Library, cell: Cell, problem: Problem) -> float:
     """What a peer that takes series one by one would need for all of them; else 0."""
     if peer.name != "statsmodels" or cell.B == 1:
         return 0.0
+    if 8 * cell.B * cell.T * _RECORDS * (cell.n**2 + cell.m**2) > 4 * _GIGABYTE:
+        return float("inf")
     first = _ask(peer, cell, replace(problem, y=problem.y[0]))
     return cell.B * min(once(call) for call in first.values() if call() is not None)

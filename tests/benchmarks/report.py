@@ -56,12 +56,13 @@ half as fast**. "At least" is the ratio that is aimed at, and the peer it is aim
 missed the row says so. A row is red, too, if any peer is faster.
 
 All contestants of a row take turns in the same process, garbage collection off, and the smallest
-time of each counts. For this library a call is a public verb, from numpy data to numbers: reading,
-checking and converting the data, and making the record, are inside. Peers are given their data in
-their own form beforehand, and are compiled before the clock starts. Answers are compared first: who
-differs from ours by more than 1e-8 (relative to the largest entry; 1e-6 for dynamax, which adds
-1e-9 to what it solves with, for gradients and for the fit) is left out of the row. An iteration of
-EM is an E-step and an M-step in all parameters: the time between two reports of `fit`.
+time of each counts; who is thirty times slower than another gets one turn. For this library a call
+is a public verb, from numpy data to numbers: reading, checking and converting the data, and making
+the record, are inside. Peers are given their data in their own form beforehand, and are compiled
+before the clock starts. Answers are compared first: who differs from ours by more than 1e-8
+(relative to the largest entry; 1e-6 for dynamax, which adds 1e-9 to what it solves with, for
+gradients and for the fit) is left out of the row. An iteration of EM is an E-step and an M-step in
+all parameters: the time between two reports of `fit`.
 
 {speed}
 
@@ -98,8 +99,9 @@ stationary one.
 Complete data, full Q and R, a known start; the best peer of dynamax (sequential and information
 filter) and statsmodels (conventional and univariate). Ratios as above, **bold and red where this
 library is slower by more than 1.5**. A peer that is three times slower than another on one series
-times their number is not timed further. Left out: cells whose data and smoothed moments take more
-than 1 GB. The grid is long, and is not measured with every page.
+times their number, or whose records of all series take more than 4 GB, is not timed further. Left
+out: cells whose data and smoothed moments take more than 1 GB. The grid is long, and is not
+measured with every page.
 
 {grid}
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 _TURN = 0.005  # seconds that one turn takes at least; short calls are repeated within it
 ROUNDS = 5
+_HOPELESS = 30  # times slower than another: one turn is enough to say so
 
 K = TypeVar("K", bound=Hashable)
 
@@ -45,10 +46,12 @@ def interleaved(
         calls: what to time, already called once (compiled, cached).
         seconds: the time to spend on all together; those that are slow get no more turns once
             their share is spent.
-        rounds: turns that each gets at least.
+        rounds: turns that each gets at least, but for those thirty times slower than another.
     """
-    numbers = {name: max(1, math.ceil(_TURN / once(call))) for name, call in calls.items()}
-    best = dict.fromkeys(calls, math.inf)
+    best = {name: once(call) for name, call in calls.items()}
+    bound = _HOPELESS * min(best.values(), default=math.inf)
+    calls = {name: call for name, call in calls.items() if best[name] <= bound}
+    numbers = {name: max(1, math.ceil(_TURN / best[name])) for name in calls}
     spent = dict.fromkeys(calls, 0.0)
     share, done = seconds / max(len(calls), 1), 0
     gc.collect()

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from statespace.kernels.filtering import filter_means, filter_shared
     from statespace.kernels.forward import filter_each
     from statespace.kernels.lanes import Lanes
+    from statespace.kernels.settled_back import settle_back
     from statespace.kernels.shared_back import means_back
-    from statespace.kernels.shared_covs import settle, settle_back
+    from statespace.kernels.shared_covs import settle
     from statespace.kernels.shared_means import means
     from statespace.kernels.simulate import simulate_each
     from statespace.kernels.smooth import smooth_each
@@ -56,7 +57,7 @@ _NAMES = {  # where each name lives; imported, and numba with it, when it is fir
     "means_back": "shared_back",
     "quick": "compiling",
     "settle": "shared_covs",
-    "settle_back": "shared_covs",
+    "settle_back": "settled_back",
     "simulate_each": "simulate",
     "smooth_each": "smooth",
     "spread": "compiling",

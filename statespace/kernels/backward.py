@@ -19,8 +19,8 @@ over which products are summed.
 from __future__ import annotations
 
 from statespace.kernels.compiling import called, inner
-from statespace.kernels.factor import filled, pk, width
-from statespace.kernels.lanes import load, positive, splat_at, store
+from statespace.kernels.factor import filled, pk
+from statespace.kernels.lanes import load, positive, splat_at, store, width
 
 __all__ = [
     "absorb_back",

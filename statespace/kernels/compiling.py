@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -20,6 +21,7 @@ __all__ = ["announced", "kernel", "spread", "threads"]
 
 _LOG = logging.getLogger("statespace")
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+_WORTH = 1 << 21  # products that take as long as waking a thread and waiting for it
 _PATIENCE = 1.0  # seconds of a first call before it is said what it is doing
 
 
@@ -115,10 +117,13 @@ def threads() -> int:
     return torch.get_num_threads()
 
 
-def spread(run: Callable[[int, int], Any], tasks: int) -> None:
-    """run(from, to) over 0 .. tasks, in as many equal pieces as there are threads."""
+def spread(run: Callable[[int, int], Any], tasks: int, work: float = math.inf) -> None:
+    """run(from, to) over 0 .. tasks, in as many equal pieces as there are threads.
+
+    `work`, about how many products there are, says whether it is worth waking them.
+    """
     pieces = min(threads(), tasks)
-    if pieces <= 1:
+    if pieces <= 1 or work < _WORTH:
         run(0, tasks)
         return
     edges = [tasks * i // pieces for i in range(pieces + 1)]

@@ -12,10 +12,6 @@ in memory (`memory`).
 
 from __future__ import annotations
 
-from typing import Any
-
-from numba.extending import overload
-
 from statespace.kernels.compiling import called, inner
 from statespace.kernels.lanes import (
     exponent,
@@ -28,8 +24,10 @@ from statespace.kernels.lanes import (
     store,
     unless_nan,
     widen,
+    width,
 )
-from statespace.kernels.memory import number, rounding, smallest
+from statespace.kernels.memory import ahead, number, rounding, smallest
+from statespace.kernels.strips import add_dot, add_scaled, add_table_dot, turn_column, weigh
 
 __all__ = [
     "SUMS",
@@ -43,21 +41,9 @@ __all__ = [
     "predict",
     "spread_out",
     "whiten",
-    "width",
 ]
 
 SUMS = 5  # float64 vectors: squares, mantissas, exponents, entries, entries without variance
-
-
-def width(lanes: Any) -> int:
-    """How many lanes there are; a constant of the compiled code."""
-    return int(lanes.width)
-
-
-@overload(width)
-def _width(lanes):
-    number = lanes.width
-    return lambda lanes: number
 
 
 @inner
@@ -188,10 +174,7 @@ def absorb_entry(lanes, i, n, seen, r, u, d, f, v, gain):
         s = s + fj * vj
         over = positive(s - least, one / s, zero)
         store(lanes, d, j * w, unless_nan(seen, positive(s, dj * (before * over), dj), dj))
-        for a in range(j):
-            q, g = load(lanes, u, pk(j, a) * w), load(lanes, gain, a * w)
-            store(lanes, u, pk(j, a) * w, q + g * turn)
-            store(lanes, gain, a * w, g + q * vj)
+        turn_column(lanes, ahead(u, pk(j, 0) * w), gain, turn, vj, j)
         store(lanes, gain, j * w, vj)
     return s, over
 
@@ -242,8 +225,7 @@ def observe(lanes, c, r, m, n, k, y, x, u, d, f, v, gain, gains, inverse, e, sum
         for j in range(n):
             q = load(lanes, c, (i * n + j) * w)
             bound = bound + q * q * load(lanes, v, (n + j) * w)
-            for a in range(j):
-                q = q + load(lanes, u, pk(j, a) * w) * load(lanes, c, (i * n + a) * w)
+            q = add_dot(lanes, q, ahead(u, pk(j, 0) * w), ahead(c, i * n * w), j)
             store(lanes, f, j * w, q)
             store(lanes, v, j * w, q * load(lanes, d, j * w))
         s, over = absorb_entry(lanes, i, n, seen, r, u, d, f, v, gain)
@@ -275,19 +257,13 @@ def orthogonalise(lanes, rows, weights, n, columns, u, d, scratch):
     least = filled(lanes, d, (8 * rounding(d)) ** 2)
     tiny = filled(lanes, d, smallest(d))  # one over less than this overflows
     for a in range(n):
-        size = zero
-        for j in range(columns):
-            q = load(lanes, rows, (a * columns + j) * w)
-            size = size + q * q * load(lanes, weights, j * w)
+        own = ahead(rows, a * columns * w)
+        size = weigh(lanes, zero, own, weights, scratch, columns)
         store(lanes, d, a * w, size * least)
     for back in range(n):
         i = n - 1 - back
-        size = zero
-        for j in range(columns):
-            q = load(lanes, rows, (i * columns + j) * w)
-            weighted = q * load(lanes, weights, j * w)
-            store(lanes, scratch, j * w, weighted)
-            size = size + q * weighted
+        own = ahead(rows, i * columns * w)
+        size = weigh(lanes, zero, own, weights, scratch, columns)
         size = positive(load(lanes, d, i * w) + tiny - size, zero, size)
         store(lanes, d, i * w, size)
         store(lanes, u, pk(i, i) * w, one)
@@ -295,16 +271,10 @@ def orthogonalise(lanes, rows, weights, n, columns, u, d, scratch):
             break
         over = positive(size, one / size, zero)
         for a in range(i):
-            dot = zero
-            for j in range(columns):
-                q = load(lanes, rows, (a * columns + j) * w)
-                dot = dot + q * load(lanes, scratch, j * w)
-            dot = dot * over
+            other = ahead(rows, a * columns * w)
+            dot = add_dot(lanes, zero, other, scratch, columns) * over
             store(lanes, u, pk(i, a) * w, dot)
-            for j in range(columns):
-                at = (a * columns + j) * w
-                q = load(lanes, rows, (i * columns + j) * w)
-                store(lanes, rows, at, load(lanes, rows, at) - dot * q)
+            add_scaled(lanes, other, zero - dot, own, columns)
 
 
 @inner
@@ -315,9 +285,8 @@ def predict(lanes, a, q, n, k, r, x, u, d, rows, weights, moved):
     columns = n + r
     for i in range(n):
         for j in range(n):
-            value = splat_at(lanes, a, i * n + j)
-            for h in range(j):
-                value = value + splat_at(lanes, a, i * n + h) * load(lanes, u, pk(j, h) * w)
+            value, column = splat_at(lanes, a, i * n + j), ahead(u, pk(j, 0) * w)
+            value = add_table_dot(lanes, value, ahead(a, i * n), column, j)
             store(lanes, rows, (i * columns + j) * w, value)
         for j in range(r):
             store(lanes, rows, (i * columns + n + j) * w, splat_at(lanes, q, i * r + j))

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from statespace.kernels.compiling import called, inner, kernel
-from statespace.kernels.factor import SUMS, copy, pk, width
+from statespace.kernels.factor import SUMS, copy
+from statespace.kernels.forward import put_root
 from statespace.kernels.given import add_bias, begin, given_of, row_of, sizes_of
-from statespace.kernels.lanes import load, store
+from statespace.kernels.lanes import load, store, width
 from statespace.kernels.memory import ahead, apart, hold, room, set_of, span
 from statespace.kernels.products import set_zero
 from statespace.kernels.scratch import LOG_2PI, clear, finish, look, move, row_at, scratch
@@ -59,19 +60,6 @@ def put_mean(lanes, n, x, first, count, t, ends, rows, end):
         if ends.last[series] == t:
             for a in range(n):
                 end[series * n + a] = x[a * w + lane]
-
-
-@called
-def put_root(lanes, n, s, first, count, t, last, root):
-    """The root U D^1/2 at the last row of a series."""
-    w = width(lanes)
-    for lane in range(count):
-        if last[first + lane] == t:
-            place = (first + lane) * n * n
-            for b in range(n):
-                scale = np.sqrt(s.d[b * w + lane])
-                for a in range(b + 1):
-                    root[place + a * n + b] = s.u[pk(b, a) * w + lane] * scale
 
 
 @inner

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from statespace.kernels.compiling import called, kernel
-from statespace.kernels.factor import SUMS, absorb_rows, copy, pk, spread_out, width
+from statespace.kernels.factor import SUMS, absorb_rows, copy, pk, spread_out
 from statespace.kernels.given import begin, given_of, sizes_of
+from statespace.kernels.lanes import width
 from statespace.kernels.memory import ahead, apart, hold, room, set_of, span
 from statespace.kernels.scratch import clear, finish, look, move, row_at, scratch
 
-__all__ = ["filter_each"]
+__all__ = ["filter_each", "put_root"]
 
 
 @called
@@ -41,7 +42,7 @@ def keep_belief(lanes, z, s, first, count, t, mean, cov):
 
 
 @called
-def keep_end(lanes, n, s, first, count, t, last, root):
+def put_root(lanes, n, s, first, count, t, last, root):
     """The root U D^1/2 at the last row of a series."""
     w = width(lanes)
     for lane in range(count):
@@ -111,7 +112,7 @@ def filter_each(lanes, model, data, low, high, value, bad, delta, moments):
                 mean, cov = set_of(moments.mean, p), set_of(moments.cov, p)
                 keep_belief(lanes, z, s, first, count, t, mean, cov)
                 last, ends = set_of(moments.last, p), set_of(moments.root, p)
-                keep_end(lanes, z.n, s, first, count, t, last, ends)
+                put_root(lanes, z.n, s, first, count, t, last, ends)
                 gains = set_of(moments.increments, p)
                 keep_gain(lanes, sums, before, first, count, t, z.t_max, gains)
         finish(lanes, sums, p, first, count, k, value, bad)

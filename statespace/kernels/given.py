@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from statespace.kernels.compiling import called, inner
-from statespace.kernels.factor import orthogonalise, width
-from statespace.kernels.lanes import gather, load, splat_at, store
+from statespace.kernels.factor import orthogonalise
+from statespace.kernels.lanes import gather, load, splat_at, store, width
 from statespace.kernels.memory import ahead, set_of
 
 __all__ = [

@@ -27,6 +27,8 @@ from numba.extending import (
 
 __all__ = [
     "Lanes",
+    "LanesType",
+    "VectorType",
     "exponent",
     "gather",
     "load",
@@ -38,6 +40,7 @@ __all__ = [
     "store",
     "unless_nan",
     "widen",
+    "width",
 ]
 
 
@@ -48,32 +51,36 @@ class Lanes:
         self.width = width
 
 
-class _LanesType(types.Type):
+class LanesType(types.Type):
+    """Of a number of lanes."""
+
     def __init__(self, width: int) -> None:
         self.width = width
         super().__init__(name=f"Lanes({width})")
 
 
-class _VectorType(types.Type):
+class VectorType(types.Type):
+    """Of one number in each lane."""
+
     def __init__(self, dtype: Any, width: int) -> None:
         self.dtype, self.width = dtype, width
         super().__init__(name=f"Vector({dtype}, {width})")
 
 
 @typeof_impl.register(Lanes)
-def _typeof_lanes(value: Lanes, _context: Any) -> _LanesType:
-    return _LanesType(value.width)
+def _typeof_lanes(value: Lanes, _context: Any) -> LanesType:
+    return LanesType(value.width)
 
 
-register_model(_LanesType)(models.OpaqueModel)
+register_model(LanesType)(models.OpaqueModel)
 
 
-@unbox(_LanesType)
+@unbox(LanesType)
 def _unbox_lanes(_type: Any, _value: Any, c: Any) -> NativeValue:
     return NativeValue(c.context.get_dummy_value())
 
 
-@register_model(_VectorType)
+@register_model(VectorType)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, fe_type: Any) -> None:
         base = ir.DoubleType() if fe_type.dtype == types.float64 else ir.FloatType()
@@ -95,7 +102,7 @@ def _pointer(context: Any, builder: Any, kind: Any, value: Any, index: Any, to: 
 @intrinsic
 def load(typing: Any, lanes: Any, array: Any, index: Any) -> Any:
     """W numbers of a flat array from an index on."""
-    vector = _VectorType(array.dtype, lanes.width)
+    vector = VectorType(array.dtype, lanes.width)
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         llvm = context.get_value_type(vector)
@@ -122,7 +129,7 @@ def store(typing: Any, lanes: Any, array: Any, index: Any, value: Any) -> Any:
 @intrinsic
 def splat(typing: Any, lanes: Any, number: Any) -> Any:
     """One number in every lane."""
-    vector = _VectorType(number, lanes.width)
+    vector = VectorType(number, lanes.width)
 
     def code(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return _in_all(builder, args[1], context.get_value_type(vector), lanes.width)
@@ -140,7 +147,7 @@ def _in_all(builder: Any, number: Any, llvm: Any, width: int) -> Any:
 @intrinsic
 def splat_at(typing: Any, lanes: Any, array: Any, index: Any) -> Any:
     """One number of a contiguous array in every lane, by its place in memory; unchecked."""
-    vector = _VectorType(array.dtype, lanes.width)
+    vector = VectorType(array.dtype, lanes.width)
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = _data(context, builder, signature.args[1], args[1])
@@ -153,7 +160,7 @@ def splat_at(typing: Any, lanes: Any, array: Any, index: Any) -> Any:
 @intrinsic
 def gather(typing: Any, lanes: Any, array: Any, index: Any, step: Any) -> Any:
     """Numbers of a contiguous array at index, index + step, ...; unchecked."""
-    vector = _VectorType(array.dtype, lanes.width)
+    vector = VectorType(array.dtype, lanes.width)
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = _data(context, builder, signature.args[1], args[1])
@@ -180,7 +187,7 @@ def _arithmetic(name: str, operation: Any) -> None:
 
     @overload(operation)
     def _(x, y):  # numba compares the two signatures: no annotations
-        if isinstance(x, _VectorType) and x == y:
+        if isinstance(x, VectorType) and x == y:
             return lambda x, y: apply(x, y)
         return None
 
@@ -231,7 +238,7 @@ def root(typing: Any, x: Any) -> Any:
 @intrinsic
 def widen(typing: Any, x: Any) -> Any:
     """The same numbers in float64."""
-    vector = _VectorType(types.float64, x.width)
+    vector = VectorType(types.float64, x.width)
 
     def code(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         if x.dtype == types.float64:
@@ -274,3 +281,14 @@ def exponent(typing: Any, x: Any) -> Any:
         return builder.fsub(number, offset)
 
     return x(x), code
+
+
+def width(lanes: Any) -> int:
+    """How many lanes there are; a constant of the compiled code."""
+    return int(lanes.width)
+
+
+@overload(width)
+def _width(lanes):
+    number = lanes.width
+    return lambda lanes: number

@@ -7,8 +7,8 @@ after its first.
 from __future__ import annotations
 
 from statespace.kernels.compiling import inner
-from statespace.kernels.factor import filled, pk, width
-from statespace.kernels.lanes import load, splat_at, store
+from statespace.kernels.factor import filled, pk
+from statespace.kernels.lanes import load, splat_at, store, width
 
 __all__ = ["add_band", "add_outer", "add_product", "add_square", "set_zero"]
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from statespace.kernels.compiling import called, inner
-from statespace.kernels.factor import emission, observe, pk, predict, whiten, width
+from statespace.kernels.factor import emission, observe, pk, predict, whiten
 from statespace.kernels.given import add_bias, read_row, row_of
+from statespace.kernels.lanes import width
 from statespace.kernels.memory import ahead
 from statespace.kernels.whitening import whiten_by
 

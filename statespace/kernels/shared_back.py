@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from statespace.kernels.compiling import called, inner, kernel
-from statespace.kernels.factor import copy, pk, width
+from statespace.kernels.factor import copy, pk
 from statespace.kernels.given import given_of, row_of, sizes_of
-from statespace.kernels.lanes import load, store
+from statespace.kernels.lanes import load, store, width
 from statespace.kernels.memory import ahead, apart, hold, room, set_of, span
 from statespace.kernels.products import add_band, add_outer, add_product, add_square, set_zero
 from statespace.kernels.shared_means import begin_mean, mean_memory, pass_row

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from statespace.kernels.compiling import called, inner, kernel
-from statespace.kernels.factor import copy, width
+from statespace.kernels.factor import copy
 from statespace.kernels.given import add_bias, given_of, row_of, sizes_of
+from statespace.kernels.lanes import width
 from statespace.kernels.memory import ahead, apart, hold, room, set_of, span
 from statespace.kernels.products import add_band, set_zero
 from statespace.kernels.shared_rows import (

@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from statespace.kernels.compiling import called, inner
-from statespace.kernels.factor import copy, width
+from statespace.kernels.factor import copy
 from statespace.kernels.given import row_of
-from statespace.kernels.lanes import gather, load, splat_at, store, widen
+from statespace.kernels.lanes import gather, load, splat_at, store, widen, width
 from statespace.kernels.memory import ahead, set_of
 from statespace.kernels.products import add_product, set_zero
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from statespace.kernels.compiling import inner, kernel
-from statespace.kernels.factor import copy, width
+from statespace.kernels.factor import copy
 from statespace.kernels.given import add_bias, add_rows_of, given_of, row_of, sizes_of
+from statespace.kernels.lanes import width
 from statespace.kernels.memory import ahead, hold, room, set_of, span
 from statespace.kernels.products import add_product, set_zero
 from statespace.kernels.shared_means import begin_mean

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from statespace.kernels.compiling import called, inner
-from statespace.kernels.factor import filled, pk, width
+from statespace.kernels.factor import filled, pk
 from statespace.kernels.given import row_of
-from statespace.kernels.lanes import load, positive, store
+from statespace.kernels.lanes import load, positive, store, width
 from statespace.kernels.memory import ahead, set_of, span
 
 __all__ = [

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from statespace.kernels.compiling import called, inner
-from statespace.kernels.factor import filled, width
-from statespace.kernels.lanes import load, positive, splat_at, store, unless_nan
+from statespace.kernels.factor import filled
+from statespace.kernels.lanes import load, positive, splat_at, store, unless_nan, width
 from statespace.kernels.memory import ahead
 
 __all__ = ["whiten_by"]

@@ -197,7 +197,7 @@ def test_no_covariance_is_computed_for_means(gaps: bool, monkeypatch: pytest.Mon
 
         monkeypatch.setattr(kernels, name, outer)
 
-    for name in ("smooth_each", "means_back", "settle_back", "filter_each"):
+    for name in ("smooth_each", "filter_each", "quick"):
         watch(name)
     lds = ss.LDS(2, 3, R=ss.Param(torch.eye(3), structure="diag"), seed=0)
     y = lds.sample(40, (20,), seed=1).y

@@ -8,7 +8,7 @@ the door looks at the data, and the long way gives the same numbers or the named
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,13 +20,14 @@ from statespace import kernels
 from statespace.inference.kalman.kept import Arrays, Kept, kept_of
 from statespace.inference.kalman.problem import Problem
 from statespace.inference.kalman.slope import Alone, Together, WithSlope, learned, one, swept
-from statespace.inference.lineargaussian.compiled import SHORT, run_forward
-from statespace.inference.lineargaussian.complete import Settled
-from statespace.inference.lineargaussian.scores import NO_SECOND, no_score
+from statespace.inference.lineargaussian.compiled import is_long, run_forward
+from statespace.inference.lineargaussian.complete import Counts, Settled
+from statespace.inference.lineargaussian.layout import Layout
+from statespace.inference.lineargaussian.scores import NO_SECOND, no_moments, no_score
 from statespace.inference.lineargaussian.simulate import posterior_draws
 from statespace.results import Smoothed
 
-__all__ = ["Given", "given", "log_likelihood", "smooth_alone"]
+__all__ = ["Given", "given", "log_likelihood", "smoothed"]
 
 _FRONT = 4096  # numbers
 _FEW = 300  # rows
@@ -40,7 +41,7 @@ class Given(NamedTuple):
         y: As given, contiguous; NaN is still in it.
         values: Its memory.
         rows: T.
-        alone: Whether it is one series, for the loops over a series with its own covariance.
+        plain: Whether the start has one column.
         constant: The model's `diffuse_constant`.
     """
 
@@ -49,7 +50,7 @@ class Given(NamedTuple):
     y: Tensor
     values: NDArray[Any]
     rows: int
-    alone: bool
+    plain: bool
     constant: bool
 
     @property
@@ -65,11 +66,14 @@ class Given(NamedTuple):
     @property
     def short(self) -> bool:
         """Whether one pass over one series serves."""
-        return self.alone and self.rows <= SHORT
+        model, m = self.arrays.model, self.arrays.model.c.shape[-2]
+        alone = self.plain and self.values.size == self.rows * m
+        return alone and not is_long(self.rows, m, model.dense)
 
     def data(self) -> kernels.Data:
-        """One series as the loops read it; NaN is "not observed" there too."""
-        return kernels.Data(self.values.reshape(1, 1, self.rows, -1), _ALL_SEEN)
+        """The series as the loops read them; NaN is "not observed" there too."""
+        m = self.arrays.model.c.shape[-2]
+        return kernels.Data(self.values.reshape(1, -1, self.rows, m), _ALL_SEEN)
 
     def complete(self) -> bool:
         """Whether all is finite; False too where the sum overflows."""
@@ -81,9 +85,10 @@ class Given(NamedTuple):
 
     def problem(self, *, gaps: bool = False) -> Problem:
         """The data as the long way reads them; `gaps` where something may be missing."""
-        y = self.y[:, None] if self.univariate else self.y
+        known, y = self.arrays, self.y[:, None] if self.univariate else self.y
         seen = torch.ones((), dtype=torch.bool).expand_as(y)
-        return Problem(self.arrays.system, self.arrays.begin, y, seen, seen[..., 0], 0, gaps)
+        layout = Layout(known.system, y.shape[:-2]).holding(known.system, known.begin, known.model)
+        return Problem(known.system, known.begin, y, seen, seen[..., 0], 0, gaps, layout)
 
 
 def given(model: Any, y: Tensor) -> Given | None:
@@ -102,8 +107,8 @@ def given(model: Any, y: Tensor) -> Given | None:
     if values.size == 0:
         return None
     rows = shape[-2] if len(shape) > 1 else shape[0]
-    alone = values.size == rows * m and kept.arrays.begin.x.shape[-1] == 1
-    return Given(kept, kept.arrays, y, values, rows, alone, model.diffuse_constant)
+    plain = kept.arrays.begin.x.shape[-1] == 1
+    return Given(kept, kept.arrays, y, values, rows, plain, model.diffuse_constant)
 
 
 def log_likelihood(model: Any, y: Tensor) -> Tensor | None:
@@ -154,7 +159,7 @@ def _in_passes(known: Given, wanted: bool) -> Alone | Together | None:
     """Several series, or a long one; None where the long way is to look."""
     call: Alone | Together | None = None
     if known.seems_complete():
-        together = wanted or not known.alone
+        together = wanted or not known.plain
         call = _together(known, wanted, gaps=False) if together else _steady(known)
     if call is None and not known.complete():
         call = _together(known, wanted, gaps=True)
@@ -162,48 +167,45 @@ def _in_passes(known: Given, wanted: bool) -> Alone | Together | None:
 
 
 def _steady(known: Given) -> Alone | None:
-    """One long series with the gains of complete data."""
+    """The gains of complete data for all series."""
     arrays, data = known.arrays, known.data()
-    settled = Settled(arrays.system, arrays.layout, arrays.model, known.rows)
+    counts = Counts(1, data.y.shape[1])
+    settled = Settled(arrays.system, counts, arrays.model, known.rows)
     if not settled.usable:
         return None
     value = settled.value[:, None] - 0.5 * settled.squares(arrays.model, data)
-    if not math.isfinite(value[0, 0]):
-        return None
-    return Alone(_value(value, known), known.kept, data, None)
+    return Alone(_value(value, known), known.kept, data, None) if np.isfinite(value).all() else None
 
 
 def _together(known: Given, wanted: bool, *, gaps: bool) -> Together | None:
-    """Several series, or a long one: the passes of the long way; None where numbers overflow."""
+    """The passes of the long way; None where numbers overflow."""
     p = known.problem(gaps=gaps)
-    told = {"diffuse_constant": known.constant, "gaps": gaps}
     with torch.no_grad():
-        found = run_forward(p.system, p.begin, p.y, p.observed, **told)
+        found = run_forward(
+            p.system, p.begin, p.y, p.observed,
+            diffuse_constant=known.constant, gaps=gaps, layout=p.layout,
+        )  # fmt: skip
     if found is None or not bool(torch.isfinite(found[0]).all()):
         return None
     call = Together(*found[:1], known.kept, known.arrays, found[1])
     return call if call.resolved or not wanted else None
 
 
-def smooth_alone(known: Given, keep: str) -> Smoothed | None:
-    """Moments of every z_t given all of one short, complete series, and joint draws."""
-    arrays, data, rows, batch = known.arrays, known.data(), known.rows, known.batch
-    n, m, number = arrays.system.n, arrays.system.m, data.y.dtype
-    value, bad = np.empty((2, 1, 1))
-    moments = kernels.Smooth(
-        np.empty((1, 1, rows, n), number),
-        np.empty((1, 1, 0 if keep == "means" else rows, n, n), number),
-        np.empty((1, 1, rows - 1 if keep == "all" else 0, n, n), number),
-        arrays.noise,
-    )
-    kernels.quick(
-        ("smooth", 1, arrays.dtype), kernels.smooth_each,
-        one(), arrays.model, data, 0, 1, value, bad, moments, _no_score(), NO_SECOND,
-    )  # fmt: skip
-    variances = moments.cov.reshape(-1, n * n)[:, :: n + 1]
-    if bad[0, 0] != 0 or not math.isfinite(value[0, 0]) or bool((variances < 0).any()):
+def smoothed(known: Given, keep: str) -> Smoothed | None:
+    """Moments of every z_t given all of complete data, and joint draws; None as before."""
+    if not known.plain:
         return None
-    mean, cov, cross = (torch.from_numpy(x.reshape(*batch, *x.shape[2:])) for x in moments[:3])
+    value, moments = (_smooth_alone if known.short else _smooth_steady)(known, keep)
+    n, rows, batch, m = moments.mean.shape[-1], known.rows, known.batch, known.y.shape[-1]
+    variances = moments.cov.reshape(-1, n * n)[:, :: n + 1]
+    if not np.isfinite(value).all() or bool((variances < 0).any()):
+        return None
+    dtype, lead = known.arrays.dtype, math.prod(batch)
+    mean, cov, cross = (
+        torch.from_numpy(x[0]).to(dtype).expand(lead, *x.shape[2:]).reshape(*batch, *x.shape[2:])
+        for x in moments[:3]
+    )
+    m = 1 if known.univariate else m
     y_cov = known.y.new_zeros(m, m).expand(*batch, rows, m, m)
     found = Smoothed(
         mean, cov, cross, known.y, y_cov[..., 0, 0] if known.univariate else y_cov,
@@ -219,9 +221,48 @@ def smooth_alone(known: Given, keep: str) -> Smoothed | None:
     return found
 
 
-@cache
-def _no_score() -> kernels.Score:
-    return no_score(1)
+def _room(known: Given, keep: str, series: int, alike: int, number: Any) -> kernels.Smooth:
+    """Memory for the moments that are kept: means of each series, covariances of so many."""
+    rows, n = known.rows, known.arrays.system.n
+    return kernels.Smooth(
+        np.empty((1, series, rows, n), known.values.dtype),
+        np.empty((1, alike, 0 if keep == "means" else rows, n, n), number),
+        np.empty((1, alike, rows - 1 if keep == "all" else 0, n, n), number),
+        np.asarray(known.arrays.noise, number),
+    )
+
+
+def _smooth_alone(known: Given, keep: str) -> tuple[NDArray[np.float64], kernels.Smooth]:
+    """One short series, in one pass."""
+    arrays, data = known.arrays, known.data()
+    value, bad = np.empty((2, 1, 1))
+    moments = _room(known, keep, 1, 1, data.y.dtype)
+    kernels.quick(
+        ("smooth", 1, arrays.dtype), kernels.smooth_each,
+        one(), arrays.model, data, 0, 1, value, bad, moments, _no_score(1), NO_SECOND,
+    )  # fmt: skip
+    return np.where(bad > 0, np.nan, value), moments
+
+
+def _smooth_steady(known: Given, keep: str) -> tuple[NDArray[np.float64], kernels.Smooth]:
+    """Gains and covariances of complete data once for all series."""
+    arrays, data, n = known.arrays, known.data(), known.arrays.system.n
+    series = data.y.shape[1]
+    moments = _room(known, keep, series, 1, np.float64)
+    settled = Settled(arrays.system, Counts(1, series), arrays.model, known.rows)
+    if not settled.usable:
+        return np.full((1, series), np.nan), moments
+    means = no_moments(n, data.y.dtype)._replace(mean=moments.mean)
+    squares = settled.back(arrays.model, data, means, _no_score(series), NO_SECOND)
+    if keep != "means":
+        covs = moments._replace(mean=np.empty((1, 0, 0, 0)))
+        settled.spread_back(covs, _no_score(1), NO_SECOND)
+    return settled.value[:, None] - 0.5 * squares, moments
+
+
+@lru_cache(16)
+def _no_score(series: int) -> kernels.Score:
+    return no_score(series)
 
 
 def _sampler(known: Given, mean: Tensor) -> Any:

@@ -24,7 +24,8 @@ from statespace.inference.lineargaussian import (
     smooth,
     start,
 )
-from statespace.inference.lineargaussian.compiled import run_moments, suits
+from statespace.inference.lineargaussian.compiled import suits
+from statespace.inference.lineargaussian.compiled_back import run_moments
 from statespace.inference.lineargaussian.expected import Expected, run_expected
 from statespace.inference.lineargaussian.filtered import Found, run_filter
 from statespace.inference.lineargaussian.imputation import imputed_cov, imputed_mean
@@ -86,7 +87,7 @@ class Kalman(Filter):
         if known is None:
             return None
         complete = known.complete()
-        found = direct.smooth_alone(known, keep) if complete and known.short else None
+        found = direct.smoothed(known, keep) if complete else None
         if found is not None:
             return found
         lengths = torch.full(known.batch, known.rows)
@@ -245,8 +246,10 @@ class Kalman(Filter):
         """The log-likelihood and the smoothed moments, where compiled loops serve."""
         if not suits(p.system, p.y, self.core):
             return None
-        told = (p.system, p.begin, p.y, p.observed)
-        return run_moments(*told, diffuse_constant=constant, keep=keep, gaps=p.gaps)
+        return run_moments(
+            p.system, p.begin, p.y, p.observed,
+            diffuse_constant=constant, keep=keep, gaps=p.gaps, layout=p.layout,
+        )  # fmt: skip
 
     def _smooth(self, p: Problem, constant: bool, keep: str) -> tuple[Tensor, Smooth]:
         """The log-likelihood and the smoothed moments."""

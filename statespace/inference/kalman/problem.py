@@ -13,6 +13,7 @@ from statespace.errors import InputError, expected
 from statespace.gaussian import AffineConditional
 from statespace.inference.kalman.belief import KalmanBelief
 from statespace.inference.lineargaussian import Start, System, start
+from statespace.inference.lineargaussian.layout import Layout
 from statespace.interface import Context, State
 from statespace.linalg import Covariance
 from statespace.sequences import Sequences
@@ -29,6 +30,7 @@ class Problem:
     active: Tensor
     skip: int  # rows in front that are not the caller's
     gaps: bool = False  # NaN in y says what was not observed, and `observed` nothing
+    layout: Layout | None = None  # of complete data and data with gaps, where arrays are known
 
     @cached_property
     def begin(self) -> Start:
@@ -42,7 +44,7 @@ class Problem:
             return self
         observed = ~torch.isnan(self.y)
         y = self.y.masked_fill(~observed, 0)
-        return replace(self, y=y, observed=observed, gaps=False)
+        return replace(self, y=y, observed=observed, gaps=False, layout=None)
 
 
 @dataclass(frozen=True)

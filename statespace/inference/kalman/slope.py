@@ -14,7 +14,8 @@ from torch import Tensor
 
 from statespace import kernels
 from statespace.inference.kalman.kept import Arrays, Kept
-from statespace.inference.lineargaussian.compiled import Run, run_score
+from statespace.inference.lineargaussian.compiled import Run
+from statespace.inference.lineargaussian.compiled_back import run_score
 from statespace.inference.lineargaussian.likelihood import Once
 from statespace.inference.lineargaussian.scores import NO_SECOND, no_moments, score_tables
 

@@ -7,7 +7,6 @@ and for the moments of what was not observed when the noise of y is correlated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,37 +15,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from statespace import kernels
-from statespace.inference.lineargaussian.backward import Smooth, clip, columns_of
 from statespace.inference.lineargaussian.complete import Settled, lanes_of
 from statespace.inference.lineargaussian.delta import Delta, solve
 from statespace.inference.lineargaussian.layout import Layout
 from statespace.inference.lineargaussian.moments import gained
 from statespace.inference.lineargaussian.overlaps import value_by_overlap
 from statespace.inference.lineargaussian.passes import Core
-from statespace.inference.lineargaussian.scores import (
-    NO_SECOND,
-    gradients,
-    no_moments,
-    no_score,
-    score_tables,
-)
 from statespace.inference.lineargaussian.start import Start
 from statespace.inference.lineargaussian.system import System
 from statespace.shapes import every
 
 __all__ = [
+    "SHORT",
     "Run",
+    "forward_of",
     "is_dense",
+    "is_long",
     "layout_of",
     "run_forward",
-    "run_moments",
-    "run_score",
+    "run_of",
     "shares",
     "suits",
+    "total_of",
 ]
 
 _LOG_2PI = 1.8378770664093453
 SHORT = 1000  # rows up to which one series alone is not worth two passes
+_WHITENING = 300_000  # products that one pass would spend on it, row by row
 
 
 def suits(system: System, y: Tensor, core: Core) -> bool:
@@ -96,6 +91,26 @@ def is_dense(system: System) -> bool:
     return bool((r - torch.diag_embed(r.diagonal(dim1=-2, dim2=-1))).any())
 
 
+def run_of(
+    system: System,
+    begin: Start,
+    y: Tensor,
+    observed: Tensor,
+    *,
+    gaps: bool = False,
+    layout: Layout | None = None,
+) -> Run:
+    """Before a pass.
+
+    With `gaps`, NaN in y says what was not observed; a layout that is given knows its arrays, and
+    `observed` says nothing beside it.
+    """
+    if layout is not None and layout.dense is not None:
+        return Run(layout, layout.dense, y, None, None, begin, None, gaps)
+    layout, seen = layout_of(system, begin, y, observed)
+    return Run(layout, is_dense(system), y, seen, None, begin, None, gaps)
+
+
 def run_forward(
     system: System,
     begin: Start,
@@ -104,20 +119,23 @@ def run_forward(
     *,
     diffuse_constant: bool = True,
     gaps: bool = False,
+    layout: Layout | None = None,
 ) -> tuple[Tensor, Run] | None:
     """The log-likelihood (*batch,), and what the backward passes need; None: ask the plain path.
 
-    Arguments are those of `forward`; with `gaps`, NaN in y says what was not observed, and what is
-    infinite in it makes for None.
+    Arguments are those of `forward` and of `run_of`.
     """
-    layout, seen = layout_of(system, begin, y, observed)
-    dense = is_dense(system)
-    first = solve(begin.rows)
-    run = Run(layout, dense, y, seen, None, begin, None, gaps)
+    run = run_of(system, begin, y, observed, gaps=gaps, layout=layout)
+    return forward_of(run, system, diffuse_constant)
+
+
+def forward_of(run: Run, system: System, diffuse_constant: bool) -> tuple[Tensor, Run] | None:
+    """See `run_forward`."""
+    layout, begin, y, seen, dense = run.layout, run.begin, run.y, run.observed, run.dense
     if shares(run):
         return _forward_complete(run, system)
     model, data = layout.model(system, begin, dense), layout.data(y, seen)
-    k = begin.x.shape[-1]
+    k, first = begin.x.shape[-1], solve(begin.rows)
     if k == layout.sets == layout.series == 1 and not system.varies & set("AQCR"):
         whole = value_by_overlap(model, data)
         if whole is not None:
@@ -152,7 +170,12 @@ def shares(run: Run) -> bool:
         return False
     if run.begin.s.dim() > 2 and run.layout.lay(run.begin.s, 2).shape[1] > 1:
         return False
-    return run.layout.series > 1 or run.y.shape[-2] > SHORT
+    return run.layout.series > 1 or is_long(run.y.shape[-2], run.y.shape[-1], run.dense)
+
+
+def is_long(rows: int, m: int, dense: bool) -> bool:
+    """Whether one series alone is worth two passes, of which the first makes R independent once."""
+    return rows > SHORT or (dense and rows * m**3 > _WHITENING)
 
 
 def _forward_complete(run: Run, system: System) -> tuple[Tensor, Run] | None:
@@ -171,162 +194,3 @@ def total_of(run: Run, value: NDArray[Any]) -> Tensor | None:
         return None
     total = run.layout.back(torch.from_numpy(value)).to(run.y.dtype)
     return total - gained(solve(run.begin.rows))
-
-
-def run_moments(
-    system: System,
-    begin: Start,
-    y: Tensor,
-    observed: Tensor,
-    *,
-    diffuse_constant: bool = True,
-    keep: str = "all",
-    gaps: bool = False,
-) -> tuple[Tensor, Smooth] | None:
-    """The log-likelihood and smoothed moments, time first; arguments are those of `run_forward`.
-
-    Those of y are left to `imputation`. With `keep="marginals"` the lag-one covariances have no
-    rows, and with "means" no covariances have any; they are not computed either. None: ask the
-    plain path.
-    """
-    told = {"diffuse_constant": diffuse_constant, "gaps": gaps}
-    found = forward_for(system, begin, y, observed, **told)
-    if found is None:
-        return None
-    value, run = found
-    squares, moments = _smooth(run, system, keep)
-    value = total_of(run, squares) if value is None else value
-    return None if value is None else (value, moments)
-
-
-def forward_for(
-    system: System,
-    begin: Start,
-    y: Tensor,
-    observed: Tensor,
-    *,
-    diffuse_constant: bool,
-    whole_r: bool = False,
-    gaps: bool = False,
-) -> tuple[Tensor | None, Run] | None:
-    """What a backward pass needs to begin; the log-likelihood, None where that pass gives it.
-
-    Without open directions of the start the way back makes its own way forward. `whole_r` treats
-    R as dense, for the gradient off its diagonal.
-    """
-    layout, seen = layout_of(system, begin, y, observed)
-    run = Run(layout, whole_r or is_dense(system), y, seen, None, begin, None, gaps)
-    if shares(run):
-        model = layout.model(system, begin, run.dense)
-        settled = Settled(system, layout, model, y.shape[-2])
-        return (None, run._replace(settled=settled)) if settled.usable else None
-    if begin.x.shape[-1] == 1:
-        return None, run
-    told = {"diffuse_constant": diffuse_constant, "gaps": gaps}
-    found = run_forward(system, begin, y, observed, **told)
-    if found is None or not _serves_backward(found[1]):
-        return None
-    return found[0], found[1]._replace(dense=run.dense)
-
-
-def backward(
-    run: Run, system: System, smooth: Any, score: Any, second: Any = NO_SECOND
-) -> NDArray[np.float64]:
-    """A backward pass over every series with its own covariance; log-likelihoods beside it.
-
-    The start is put in the posterior mean of delta and along the root of its posterior.
-
-    Returns:
-        (sets, series), for a start with one column; NaN where an innovation had no variance.
-    """
-    layout, begin = run.layout, run.begin
-    if run.known is not None:
-        begin = begin._replace(x=begin.x @ columns_of(run.known))
-    model, data = layout.model(system, begin, run.dense), layout.data(run.y, run.observed)
-    lanes, tasks = lanes_of(layout)
-    value, bad = np.empty((2, layout.sets, layout.series))
-
-    def piece(low: int, high: int) -> None:
-        kernels.smooth_each(lanes, model, data, low, high, value, bad, smooth, score, second)
-
-    kernels.announced(("smooth", lanes.width, run.y.dtype), lambda: kernels.spread(piece, tasks))
-    return np.where(bad > 0, np.nan, value)
-
-
-def _serves_backward(run: Run) -> bool:
-    """Whether every direction of an augmented start was resolved."""
-    return run.known is None or not bool((run.known.blind != 0).any())
-
-
-def run_score(
-    run: Run, system: System, weight: Tensor, like: Sequence[Tensor], whole_r: bool
-) -> tuple[Tensor, ...] | None:
-    """The gradient of sum(weight * log-likelihood); see `backward.score`.
-
-    Args:
-        run: What the forward pass left.
-        system: Its system, detached.
-        weight: (*batch,).
-        like: y, A, b, Q, C, d, R, initial mean and covariance, for their shapes.
-        whole_r: Whether the gradient off the diagonal of R is wanted.
-    """
-    if not _serves_backward(run):
-        return None
-    layout, n, m, t_max = run.layout, system.n, system.m, run.y.shape[-2]
-    dense = run.dense or (whole_r and m > 1)
-    rows = {name: t_max if name in system.varies else 1 for name in "AbQCdR"}
-    rows["d"] = t_max if like[0].requires_grad else rows["d"]
-    own = layout.lay(weight.double().expand(layout.batch), 0).contiguous().numpy()
-    blocks = lanes_of(layout)[1] // max(layout.sets, 1)
-    score = score_tables(own, blocks, n, m, rows)
-    none = no_moments(n, _number(run))
-    settled = run.settled
-    if settled is None:
-        backward(run._replace(dense=dense), system, none, score)
-        return gradients(layout, system, [score], like)
-    model = layout.model(system, run.begin, dense)
-    if dense != run.dense:
-        settled = Settled(system, layout, model, t_max)
-    settled.back(model, layout.data(run.y, None), none, score, NO_SECOND)
-    rows = rows | {"b": 1, "d": 1}
-    rest = score_tables(own.sum(1, keepdims=True), 1, n, m, rows)
-    settled.spread_back(no_moments(n, np.float64), rest, NO_SECOND)
-    return gradients(layout, system, [score, rest], like)
-
-
-def _number(run: Run) -> Any:
-    return np.float32 if run.y.dtype == torch.float32 else np.float64
-
-
-def _smooth(run: Run, system: System, keep: str) -> tuple[NDArray[np.float64], Smooth]:
-    """Log-likelihoods (sets, series) and smoothed moments, time first; see `backward.smooth`."""
-    layout, n, t_max, number = run.layout, system.n, run.y.shape[-2], _number(run)
-    sets, series = layout.sets, layout.series
-    noise = system.Q.matrix if "Q" in system.varies else system.Q.matrix.unsqueeze(-3)
-    q = layout.lay(noise, 3, series=False).contiguous().numpy()
-    alike = 1 if run.settled is not None else series
-    cov_number = np.float64 if run.settled is not None else number
-    mean = np.empty((sets, series, t_max, n), number)
-    cov = np.empty((sets, alike, 0 if keep == "means" else t_max, n, n), cov_number)
-    cross = np.empty((sets, alike, max(t_max - 1, 0) if keep == "all" else 0, n, n), cov_number)
-    if run.settled is None:
-        moments = kernels.Smooth(mean, cov, cross, q)
-        value = backward(run, system, moments, no_score(series))
-    else:
-        none = no_moments(n, number)
-        model, data = layout.model(system, run.begin, run.dense), layout.data(run.y, None)
-        squares = run.settled.back(
-            model, data, none._replace(mean=mean), no_score(series), NO_SECOND
-        )
-        value = run.settled.value[:, None] - 0.5 * squares
-        none = no_moments(n, np.float64)._replace(cov=cov, cross=cross, noise=q.astype(np.float64))
-        if keep != "means":
-            run.settled.spread_back(none, no_score(1), NO_SECOND)
-    means, covs, crosses = (
-        layout.back(torch.from_numpy(x).to(run.y.dtype).expand(sets, series, *x.shape[2:]))
-        for x in (mean, cov, cross)
-    )
-    covs, clipped = clip(covs)
-    return value, Smooth(
-        means.movedim(-2, 0), covs.movedim(-3, 0), crosses.movedim(-3, 0), None, None, clipped
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from statespace.inference.lineargaussian.system import System
 from statespace.inference.lineargaussian.windows import squares_by_window, worth_windows
 from statespace.kernels import Data, Ends, Model, Score, Second, Shared, Smooth
 
-__all__ = ["Settled", "lanes_of"]
+__all__ = ["Counts", "Settled", "lanes_of"]
 
 _LANES = 16
 _ALL, _SOME, _FEW = 1 << 17, 1 << 14, 8  # numbers that are held: all rows, or some; rows at least
@@ -25,6 +25,13 @@ def _cast(model: Model, number: Any) -> Model:
     return Model._make((*arrays, model.dense))
 
 
+class Counts(NamedTuple):
+    """How many sets of parameters there are, and series in each."""
+
+    sets: int
+    series: int
+
+
 class Settled:
     """Gains and covariances of complete data, in float64 whatever the model's numbers are.
 
@@ -33,7 +40,7 @@ class Settled:
         usable: Whether every innovation had a variance, and all numbers are finite.
     """
 
-    def __init__(self, system: System, layout: Layout, model: Model, t_max: int) -> None:
+    def __init__(self, system: System, layout: Layout | Counts, model: Model, t_max: int) -> None:
         n, m, sets = system.n, system.m, layout.sets
         self.model, self.layout, self.t_max, self.m = _cast(model, np.float64), layout, t_max, m
         moving = bool(system.varies & set("AQCR"))
@@ -78,11 +85,13 @@ class Settled:
             return squares_by_window(model, data.y, shared, self.rows)
         held, marks = self._held(lanes), self._marks(model, lanes, tasks)
 
-        def piece(low: int, high: int) -> None:
-            kernels.means(lanes, model, data, shared, self.rows, low, high, out, marks, held)
-
         key = ("means", lanes.width, model.a.dtype)
-        kernels.announced(key, lambda: kernels.spread(piece, tasks))
+
+        def piece(low: int, high: int) -> None:
+            told = (lanes, model, data, shared, self.rows, low, high, out, marks, held)
+            kernels.quick(key, kernels.means, *told)
+
+        kernels.spread(piece, tasks, self._work)
         self._kept = marks
         return out
 
@@ -95,7 +104,7 @@ class Settled:
             kernels.filter_shared(lanes, model, data, shared, self.rows, low, high, out, ends)
 
         key = ("ahead", lanes.width, model.a.dtype)
-        kernels.announced(key, lambda: kernels.spread(piece, tasks))
+        kernels.announced(key, lambda: kernels.spread(piece, tasks, self._work))
         return out
 
     def back(
@@ -110,15 +119,22 @@ class Settled:
         held, ahead = self._held(lanes), self._kept is None
         marks = self._marks(model, lanes, tasks) if self._kept is None else self._kept
 
+        key = ("means_back", lanes.width, model.a.dtype)
+
         def piece(low: int, high: int) -> None:
-            kernels.means_back(
-                lanes, model, data, shared, self.rows, low, high, out, marks, held, ahead, smooth,
-                score, second,
+            kernels.quick(
+                key, kernels.means_back, lanes, model, data, shared, self.rows, low, high, out,
+                marks, held, ahead, smooth, score, second,
             )  # fmt: skip
 
-        key = ("means_back", lanes.width, model.a.dtype)
-        kernels.announced(key, lambda: kernels.spread(piece, tasks))
+        kernels.spread(piece, tasks, self._work)
         return out
+
+    @property
+    def _work(self) -> float:
+        """Products of a pass over the means, about."""
+        n, counts = self.model.a.shape[-1], self.layout
+        return float(counts.sets * counts.series * self.t_max * (n + self.m) * (n + 1))
 
     def _held(self, lanes: Any) -> int:
         """How many rows are held at once: all, where they fit into a cache."""
@@ -131,16 +147,13 @@ class Settled:
 
     def spread_back(self, smooth: Smooth, score: Score, second: Second) -> None:
         """Fills the smoothed covariances (of one series), and the rest of the score."""
-        kernels.announced(
-            "settle_back",
-            lambda: kernels.settle_back(
-                self._one, self.model, self.t_max, self.m, self.tolerance, self.shared, self.rows,
-                smooth, score, second,
-            ),
+        kernels.quick(
+            "settle_back", kernels.settle_back, self._one, self.model, self.t_max, self.m,
+            self.tolerance, self.shared, self.rows, smooth, score, second,
         )  # fmt: skip
 
 
-def lanes_of(layout: Layout) -> tuple[Any, int]:
+def lanes_of(layout: Layout | Counts) -> tuple[Any, int]:
     """How many series go side by side, and how many such blocks there are over all sets."""
     width = _LANES if layout.series > 1 else 1
     return kernels.Lanes(width), layout.sets * -(-layout.series // width)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from statespace.inference.lineargaussian.complete import Settled
+from statespace.inference.lineargaussian.layout import Layout
 from statespace.inference.lineargaussian.start import Start
 from statespace.inference.lineargaussian.system import System
 from statespace.linalg import quadratic
@@ -19,6 +20,7 @@ class Covariances:
     """Those of any rows low .. high, (sets, high - low, ...), float64."""
 
     def __init__(self, settled: Settled, system: System, begin: Start) -> None:
+        assert isinstance(settled.layout, Layout)
         self._shared, self._system, self._layout = settled.shared, system, settled.layout
         self._rows = torch.from_numpy(settled.rows)
         start = self._layout.lay(begin.s, 2, series=False).double()

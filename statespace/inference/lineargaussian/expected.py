@@ -19,12 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from statespace.inference.lineargaussian.compiled import (
-    Run,
-    backward,
-    forward_for,
-    total_of,
-)
+from statespace.inference.lineargaussian.compiled import Run, run_of, total_of
+from statespace.inference.lineargaussian.compiled_back import backward, forward_for
 from statespace.inference.lineargaussian.complete import lanes_of
 from statespace.inference.lineargaussian.scores import no_moments, score_tables
 from statespace.inference.lineargaussian.start import Start
@@ -86,9 +82,8 @@ def run_expected(
     if system.varies & {"Q", "R"}:
         return None
     n, m, t_max, whole = system.n, system.m, y.shape[-2], system.m > 1 and not system.R.diagonal
-    found = forward_for(
-        system, begin, y, observed, diffuse_constant=diffuse_constant, whole_r=whole
-    )
+    run = run_of(system, begin, y, observed)
+    found = forward_for(run, system, diffuse_constant, whole_r=whole)
     if found is None:
         return None
     value, run = found

@@ -20,12 +20,16 @@ _PIVOT = 1e-3  # of a correlation matrix, the least share of a variance that oth
 
 def _divides(r: Tensor) -> bool:
     """Whether pivots of R lose few digits: then its factor serves as well as that of a root."""
-    if r.dtype != torch.float64:
+    cov = r.numpy()
+    variance = cov.diagonal(axis1=-2, axis2=-1)
+    if cov.dtype != np.float64 or not (variance > 0).all():
         return False
-    sd = r.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
-    lower, info = torch.linalg.cholesky_ex(r / sd[..., :, None] / sd[..., None, :])
-    pivots = lower.diagonal(dim1=-2, dim2=-1)
-    return bool(((info == 0) & (pivots.square() >= _PIVOT).all(-1)).all())
+    sd = np.sqrt(variance)
+    try:  # torch waits for threads here, for as long as a short series takes
+        lower = np.linalg.cholesky(cov / sd[..., :, None] / sd[..., None, :])
+    except np.linalg.LinAlgError:
+        return False
+    return bool((lower.diagonal(axis1=-2, axis2=-1) ** 2 >= _PIVOT).all())
 
 
 class Layout:
@@ -50,6 +54,7 @@ class Layout:
         self._shape = [batch[i] for i in self._order]
         self.sets = math.prod(self._shape[: self._first])
         self.series = math.prod(self._shape[self._first :])
+        self._made: tuple[System, Start, bool, Model] | None = None
 
     def lay(self, x: Tensor, rank: int, *, series: bool = True) -> Tensor:
         """(*batch, *event) -> (sets, series, *event) or (sets, *event), of `rank` event axes.
@@ -88,8 +93,21 @@ class Layout:
         inverse = sorted(range(len(self.batch)), key=lambda i: self._order[i])
         return x.permute(*inverse, *range(len(self.batch), x.dim())) if self._turned else x
 
+    def holding(self, system: System, begin: Start, model: Model) -> Layout:
+        """The same with arrays that are known already."""
+        self._made = (system, begin, model.dense, model)
+        return self
+
+    @property
+    def dense(self) -> bool | None:
+        """Whether R is, if arrays are known."""
+        return None if self._made is None else self._made[2]
+
     def model(self, system: System, begin: Start, dense: bool) -> Model:
-        """The parameters and the start."""
+        """The parameters and the start; those of the last call are kept."""
+        made = self._made
+        if made is not None and made[0] is system and made[1] is begin and made[2] is dense:
+            return made[3]
 
         def timed(name: str, x: Tensor, rank: int, series: bool = False) -> Tensor:
             x = x if name in system.varies else x.unsqueeze(-rank - 1)
@@ -109,7 +127,9 @@ class Layout:
         cov = np.empty((1, 0, 0, 0), r.dtype)
         if dense and _divides(system.R.matrix):
             cov = timed("R", system.R.matrix, 2).contiguous().numpy()
-        return Model(a, b, q, c, d, r, x, s, cov, dense)
+        model = Model(a, b, q, c, d, r, x, s, cov, dense)
+        self._made = (system, begin, dense, model)
+        return model
 
     def data(self, y: Tensor, observed: Tensor | None) -> Data:
         """Observations; None where everything was observed. y has every series axis."""

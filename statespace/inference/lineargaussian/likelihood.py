@@ -9,7 +9,8 @@ from torch import Tensor
 
 from statespace.errors import DerivativeError, NumericalError, place
 from statespace.inference.lineargaussian.backward import score
-from statespace.inference.lineargaussian.compiled import run_forward, run_score, suits
+from statespace.inference.lineargaussian.compiled import run_forward, suits
+from statespace.inference.lineargaussian.compiled_back import run_score
 from statespace.inference.lineargaussian.delta import Delta, absorb, solve
 from statespace.inference.lineargaussian.forward import forward
 from statespace.inference.lineargaussian.moments import gained, log_densities

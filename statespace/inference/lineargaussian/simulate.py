@@ -17,12 +17,14 @@ from torch import Generator, Tensor
 from statespace import kernels
 from statespace.errors import NumericalError
 from statespace.inference.lineargaussian.backward import adjoint
-from statespace.inference.lineargaussian.compiled import Core, run_moments, suits
+from statespace.inference.lineargaussian.compiled import suits
+from statespace.inference.lineargaussian.compiled_back import run_moments
 from statespace.inference.lineargaussian.complete import lanes_of
 from statespace.inference.lineargaussian.delta import solve
 from statespace.inference.lineargaussian.forward import forward
 from statespace.inference.lineargaussian.layout import Layout
 from statespace.inference.lineargaussian.likelihood import total
+from statespace.inference.lineargaussian.passes import Core
 from statespace.inference.lineargaussian.start import Start
 from statespace.inference.lineargaussian.system import System
 from statespace.linalg import lq

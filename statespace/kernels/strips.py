@@ -154,7 +154,7 @@ def _turn_column(lanes, u, gain, turn, v, count):
 
     def one(lanes, u, gain, turn, v, count):
         j = 0
-        if count >= _LEAST:
+        if count >= 8:
             by, up = _all(_eight(), turn), _all(_eight(), v)
             while j + 8 <= count:
                 q, g = load(_eight(), u, j), load(_eight(), gain, j)

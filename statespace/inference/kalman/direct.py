@@ -68,7 +68,7 @@ class Given(NamedTuple):
         """Whether one pass over one series serves."""
         model, m = self.arrays.model, self.arrays.model.c.shape[-2]
         alone = self.plain and self.values.size == self.rows * m
-        return alone and not is_long(self.rows, m, model.dense)
+        return alone and not is_long(self.rows, model.a.shape[-1], m, model.dense)
 
     def data(self) -> kernels.Data:
         """The series as the loops read them; NaN is "not observed" there too."""

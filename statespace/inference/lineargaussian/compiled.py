@@ -42,6 +42,7 @@ __all__ = [
 _LOG_2PI = 1.8378770664093453
 SHORT = 1000  # rows up to which one series alone is not worth two passes
 _WHITENING = 300_000  # products that one pass would spend on it, row by row
+_SETTLING, _MOVING = 100, 100_000  # rows that gains may take to settle; products of all rows
 
 
 def suits(system: System, y: Tensor, core: Core) -> bool:
@@ -170,12 +171,18 @@ def shares(run: Run) -> bool:
         return False
     if run.begin.s.dim() > 2 and run.layout.lay(run.begin.s, 2).shape[1] > 1:
         return False
-    return run.layout.series > 1 or is_long(run.y.shape[-2], run.y.shape[-1], run.dense)
+    (rows, m), n = run.y.shape[-2:], run.begin.s.shape[-1]
+    return run.layout.series > 1 or is_long(rows, n, m, run.dense)
 
 
-def is_long(rows: int, m: int, dense: bool) -> bool:
-    """Whether one series alone is worth two passes, of which the first makes R independent once."""
-    return rows > SHORT or (dense and rows * m**3 > _WHITENING)
+def is_long(rows: int, n: int, m: int, dense: bool) -> bool:
+    """Whether one series alone is worth two passes.
+
+    The first makes R independent once, and stops where covariances stand still.
+    """
+    if rows > SHORT or (dense and rows * m**3 > _WHITENING):
+        return True
+    return rows > _SETTLING and rows * n**2 * (2 * n + m) > _MOVING
 
 
 def _forward_complete(run: Run, system: System) -> tuple[Tensor, Run] | None:

@@ -156,6 +156,7 @@ CASES = [
     _lds("inputs", 2, p=2, missing=0.2),
     _lds("a batch, complete", 3, batch=(3,)),
     _lds("a batch, ragged, gaps, inputs", 4, batch=(3,), lengths=[8, 5, 1], missing=0.3, p=1),
+    _lds("six outputs, complete", 17, n=3, m=6, batch=(2,)),
     _lds("two batch axes", 5, batch=(2, 2), missing=0.2),
     _lds("one state, four outputs", 6, n=1, m=4, missing=0.3),
     _lds("three states, one output", 7, n=3, m=1, batch=(2,)),

@@ -27,7 +27,7 @@ from statespace.kernels.lanes import (
     width,
 )
 from statespace.kernels.memory import ahead, number, rounding, smallest
-from statespace.kernels.strips import add_dot, add_scaled, add_table_dot, turn_column, weigh
+from statespace.kernels.strips import add_dot, take_away, turn_column, turn_triangle, weigh
 
 __all__ = [
     "SUMS",
@@ -270,11 +270,7 @@ def orthogonalise(lanes, rows, weights, n, columns, u, d, scratch):
         if i == 0:
             break
         over = positive(size, one / size, zero)
-        for a in range(i):
-            other = ahead(rows, a * columns * w)
-            dot = add_dot(lanes, zero, other, scratch, columns) * over
-            store(lanes, u, pk(i, a) * w, dot)
-            add_scaled(lanes, other, zero - dot, own, columns)
+        take_away(lanes, zero, rows, i, columns, own, scratch, over, ahead(u, pk(i, 0) * w))
 
 
 @inner
@@ -283,11 +279,8 @@ def predict(lanes, a, q, n, k, r, x, u, d, rows, weights, moved):
     w = width(lanes)
     one = filled(lanes, d, 1.0)
     columns = n + r
+    turn_triangle(lanes, a, u, n, rows, columns)
     for i in range(n):
-        for j in range(n):
-            value, column = splat_at(lanes, a, i * n + j), ahead(u, pk(j, 0) * w)
-            value = add_table_dot(lanes, value, ahead(a, i * n), column, j)
-            store(lanes, rows, (i * columns + j) * w, value)
         for j in range(r):
             store(lanes, rows, (i * columns + n + j) * w, splat_at(lanes, q, i * r + j))
         for col in range(k):

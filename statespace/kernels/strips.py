@@ -13,8 +13,9 @@ from llvmlite import ir
 from numba.extending import intrinsic, overload
 
 from statespace.kernels.lanes import LanesType, VectorType, load, splat_at, store, width
+from statespace.kernels.memory import ahead
 
-__all__ = ["add_dot", "add_scaled", "add_table_dot", "turn_column", "weigh"]
+__all__ = ["add_dot", "add_scaled", "take_away", "turn_column", "turn_triangle", "weigh"]
 
 
 def _strip(entries: int) -> Any:
@@ -96,20 +97,68 @@ def _add_dot(lanes, value, x, y, count):
     return one if lanes.width == 1 else many
 
 
-def add_table_dot(lanes: Any, value: Any, table: Any, x: Any, count: int) -> Any:
-    """Value + the sum of t_j x_j, the table being shared by all lanes."""
+def turn_triangle(lanes: Any, a: Any, u: Any, n: int, out: Any, columns: int) -> None:
+    """A U, of a shared A (n, n) and a packed unit triangle, into the front of out (n, columns)."""
 
 
-@overload(add_table_dot)
-def _add_table_dot(lanes, value, table, x, count):
-    def many(lanes, value, table, x, count):
+@overload(turn_triangle)
+def _turn_triangle(lanes, a, u, n, out, columns):
+    def many(lanes, a, u, n, out, columns):
         w = width(lanes)
-        for j in range(count):
-            value = value + splat_at(lanes, table, j) * load(lanes, x, j * w)
-        return value
+        for i in range(n):
+            column = u
+            for j in range(n):
+                value = splat_at(lanes, a, i * n + j)
+                for h in range(j):
+                    value = value + splat_at(lanes, a, i * n + h) * load(lanes, column, h * w)
+                store(lanes, out, (i * columns + j) * w, value)
+                column = ahead(column, (j + 1) * w)
 
-    def one(lanes, value, table, x, count):
-        return add_dot(lanes, value, table, x, count)
+    def one(lanes, a, u, n, out, columns):
+        i = 0
+        while i + 4 <= n:  # a column is read once for four rows
+            p, q, r, s = i * n, (i + 1) * n, (i + 2) * n, (i + 3) * n
+            column = u
+            for j in range(n):
+                v0, v1 = load(lanes, a, p + j), load(lanes, a, q + j)
+                v2, v3 = load(lanes, a, r + j), load(lanes, a, s + j)
+                h = 0
+                if j >= 8:
+                    own = load(_eight(), column, 0)
+                    t0, t1 = load(_eight(), a, p) * own, load(_eight(), a, q) * own
+                    t2, t3 = load(_eight(), a, r) * own, load(_eight(), a, s) * own
+                    h = 8
+                    while h + 8 <= j:
+                        own = load(_eight(), column, h)
+                        t0 = t0 + load(_eight(), a, p + h) * own
+                        t1 = t1 + load(_eight(), a, q + h) * own
+                        t2 = t2 + load(_eight(), a, r + h) * own
+                        t3 = t3 + load(_eight(), a, s + h) * own
+                        h += 8
+                    v0, v1, v2, v3 = (
+                        v0 + _total(t0),
+                        v1 + _total(t1),
+                        v2 + _total(t2),
+                        v3 + _total(t3),
+                    )
+                while h < j:
+                    by = load(lanes, column, h)
+                    v0, v1 = v0 + load(lanes, a, p + h) * by, v1 + load(lanes, a, q + h) * by
+                    v2, v3 = v2 + load(lanes, a, r + h) * by, v3 + load(lanes, a, s + h) * by
+                    h += 1
+                store(lanes, out, i * columns + j, v0)
+                store(lanes, out, (i + 1) * columns + j, v1)
+                store(lanes, out, (i + 2) * columns + j, v2)
+                store(lanes, out, (i + 3) * columns + j, v3)
+                column = ahead(column, j + 1)
+            i += 4
+        while i < n:
+            column = u
+            for j in range(n):
+                value = add_dot(lanes, load(lanes, a, i * n + j), ahead(a, i * n), column, j)
+                store(lanes, out, i * columns + j, value)
+                column = ahead(column, j + 1)
+            i += 1
 
     return one if lanes.width == 1 else many
 
@@ -135,6 +184,71 @@ def _add_scaled(lanes, out, factor, x, count):
         while j < count:
             store(lanes, out, j, load(lanes, out, j) + factor * load(lanes, x, j))
             j += 1
+
+    return one if lanes.width == 1 else many
+
+
+def take_away(
+    lanes: Any, zero: Any, rows: Any, count: int, columns: int, own: Any, by: Any, over: Any, u: Any
+) -> None:
+    """From each of some rows its part along `own`: u_a = over (row_a . by), row_a -= u_a own."""
+
+
+@overload(take_away)
+def _take_away(lanes, zero, rows, count, columns, own, by, over, u):
+    def many(lanes, zero, rows, count, columns, own, by, over, u):
+        w = width(lanes)
+        for a in range(count):
+            dot, start = zero, a * columns * w
+            for j in range(0, columns * w, w):
+                dot = dot + load(lanes, rows, start + j) * load(lanes, by, j)
+            dot = dot * over
+            store(lanes, u, a * w, dot)
+            for j in range(0, columns * w, w):
+                value = load(lanes, rows, start + j) - dot * load(lanes, own, j)
+                store(lanes, rows, start + j, value)
+
+    def one(lanes, zero, rows, count, columns, own, by, over, u):
+        a = 0
+        if columns >= _LEAST:
+            while a + 4 <= count:  # four rows at a time, so that sums do not wait for each other
+                p = a * columns
+                q, r, s = p + columns, p + 2 * columns, p + 3 * columns
+                part = load(_eight(), by, 0)
+                t0, t1 = load(_eight(), rows, p) * part, load(_eight(), rows, q) * part
+                t2, t3 = load(_eight(), rows, r) * part, load(_eight(), rows, s) * part
+                j = 8
+                while j + 8 <= columns:
+                    part = load(_eight(), by, j)
+                    t0 = t0 + load(_eight(), rows, p + j) * part
+                    t1 = t1 + load(_eight(), rows, q + j) * part
+                    t2 = t2 + load(_eight(), rows, r + j) * part
+                    t3 = t3 + load(_eight(), rows, s + j) * part
+                    j += 8
+                d0, d1, d2, d3 = _total(t0), _total(t1), _total(t2), _total(t3)
+                while j < columns:
+                    last = load(lanes, by, j)
+                    d0 = d0 + load(lanes, rows, p + j) * last
+                    d1 = d1 + load(lanes, rows, q + j) * last
+                    d2 = d2 + load(lanes, rows, r + j) * last
+                    d3 = d3 + load(lanes, rows, s + j) * last
+                    j += 1
+                d0, d1, d2, d3 = d0 * over, d1 * over, d2 * over, d3 * over
+                store(lanes, u, a, d0)
+                store(lanes, u, a + 1, d1)
+                store(lanes, u, a + 2, d2)
+                store(lanes, u, a + 3, d3)
+                add_scaled(lanes, ahead(rows, p), zero - d0, own, columns)
+                add_scaled(lanes, ahead(rows, q), zero - d1, own, columns)
+                add_scaled(lanes, ahead(rows, r), zero - d2, own, columns)
+                add_scaled(lanes, ahead(rows, s), zero - d3, own, columns)
+                a += 4
+        while a < count:
+            start = ahead(rows, a * columns)
+            d0 = add_dot(lanes, zero, start, by, columns) * over
+            store(lanes, u, a, d0)
+            add_scaled(lanes, start, zero - d0, own, columns)
+            a += 1
 
     return one if lanes.width == 1 else many
 

@@ -35,6 +35,8 @@ class Entries:
         self._number = pattern.index.numpy()[self._at]
         self._sign = pattern.sign.numpy()[self._at].astype(np.float64)
         self._count = slot.n_free
+        whole = np.arange(pattern.free.numel())
+        self._whole = np.array_equal(self._number, whole) and bool((self._sign == 1).all())
         held = slot._held_root() if isinstance(slot, CovarianceSlot) else slot.held
         self._base = held.detach().numpy().copy()
         self._base.reshape(-1)[self._at] = 0.0
@@ -59,5 +61,7 @@ class Entries:
         """The gradient in theta at what was last written, from that in the value."""
         if self._root:  # dS = (G + G') S; entries of held blocks are not among those read
             gradient = (gradient + gradient.T) @ self._last
+        if self._whole:
+            return np.asarray(gradient.reshape(-1), np.float64)
         parts = gradient.reshape(-1)[self._at] * self._sign
         return np.asarray(np.bincount(self._number, parts, self._count), np.float64)

@@ -6,6 +6,8 @@ change, and an array whose memory is not in the order of its entries.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -56,3 +58,23 @@ def test_an_array_out_of_order_is_refused() -> None:
     none = np.zeros((1, 0, 0, 0))
     with pytest.raises(Exception, match="not contiguous"):
         kernels.filter_each(kernels.Lanes(1), model, data, 0, 1, value, bad, none, None)
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["complete", "gaps"])
+@pytest.mark.parametrize("n", [13, 24])
+def test_many_states_of_one_series(n: int, gaps: bool) -> None:
+    """A single lane takes entries eight at a time, and the rest one by one."""
+    model = ss.LDS(n, 3, seed=0)
+    y = model.sample(30, seed=1).y.clone()
+    if gaps:
+        y[::4, 1] = torch.nan
+    plain = ss.Kalman(core="plain")
+    for value, other in zip(_everything(model, y, None), _everything(model, y, plain), strict=True):
+        torch.testing.assert_close(value, other, rtol=1e-9, atol=1e-10)
+
+
+def _everything(model: ss.LDS, y: torch.Tensor, method: Any) -> list[torch.Tensor]:
+    value = model.log_likelihood(y, method=method)
+    grads = torch.autograd.grad(value, list(model.parameters()))
+    moments = model.smooth(y, method=method)
+    return [value.detach(), *grads, moments.mean, moments.cov, moments.cross_cov]

@@ -52,10 +52,13 @@ class WithSlope(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (_, *tensors), wanted = ctx.saved_tensors, ctx.needs_input_grad[2:]
+        call = ctx.call
+        if isinstance(call, Alone) and call.slopes is not None:
+            ctx.call = call._replace(slopes=None)  # what is handed out is the caller's
         if not torch.is_grad_enabled():
-            return (None, None, *_pulled(ctx.call, grads[0], tensors, wanted))
+            return (None, None, *_pulled(call, grads[0], tensors, wanted))
         with torch.no_grad():
-            parts = _pulled(ctx.call, grads[0], tensors, wanted)
+            parts = _pulled(call, grads[0], tensors, wanted)
         return (None, None, *(None if p is None else Once.apply(p, *tensors) for p in parts))
 
 
@@ -72,8 +75,9 @@ def _pulled(
     names = {w.parameter for (w, _), needs in zip(thetas, wanted, strict=True) if needs}
     if isinstance(call, Alone):
         slopes = call.slopes or swept(call.kept, call.data)[1]
-        factor = weight.reshape(())
-        return [slopes[w.parameter] * factor if w.parameter in names else None for w, _ in thetas]
+        found = [slopes[w.parameter] if w.parameter in names else None for w, _ in thetas]
+        factor = weight.item()
+        return found if factor == 1 else [None if x is None else x * factor for x in found]
     slope = call.score(weight, "R" in names)
     return [
         w.slot.pull(theta, slope(w.parameter)) if w.parameter in names else None

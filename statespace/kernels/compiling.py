@@ -156,7 +156,8 @@ def quick(key: Any, loop: Any, *args: Any) -> Any:
     That look takes as long as the loop itself does over a short series.
 
     Args:
-        key: What is called; arguments of equal keys have equal types.
+        key: What is called; arguments of equal keys have equal types, arrays stand in order (numba,
+            which would see it, does not look), and `loop` is always the same.
         loop: A kernel.
         args: All of its arguments.
     """

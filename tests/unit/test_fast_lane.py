@@ -132,6 +132,7 @@ def test_missing_and_empty_rows() -> None:
 
 BAD = {
     "infinite": lambda y: y.masked_fill(y > 1, torch.inf),
+    "both infinities": lambda y: y.masked_fill(y > 1, torch.inf).masked_fill(y < -1, -torch.inf),
     "infinite in a panel": lambda y: torch.stack([y, y.masked_fill(y > 1, torch.inf)]),
     "infinite beside gaps": lambda y: torch.stack(
         [y * torch.nan, y.masked_fill(y > 1, -torch.inf)]

@@ -12,6 +12,7 @@ from statespace.errors import InputError, expected
 from statespace.gaussian import Gaussian
 from statespace.inference.kalman import direct
 from statespace.inference.kalman.belief import KalmanBelief
+from statespace.inference.kalman.direct_smooth import smoothed
 from statespace.inference.kalman.fields import of_rows
 from statespace.inference.kalman.problem import Problem, Rows, like, problem, rows_of, system_of
 from statespace.inference.kalman.repeated import repeated
@@ -87,7 +88,7 @@ class Kalman(Filter):
         if known is None:
             return None
         complete = known.complete()
-        found = direct.smoothed(known, keep) if complete else None
+        found = smoothed(known, keep) if complete else None
         if found is not None:
             return found
         lengths = torch.full(known.batch, known.rows)

@@ -161,7 +161,9 @@ class Repeated:
         rows.fill(0.0)
         kernels.announced(
             ("filter", 1, torch.float64),
-            lambda: kernels.filter_each(self._lanes, model, self._data, 0, 1, value, bad, rows),
+            lambda: kernels.filter_each(
+                self._lanes, model, self._data, 0, 1, value, bad, rows, None
+            ),
         )
         total = float(value[0, 0])
         if bad[0, 0] != 0 or not math.isfinite(total):

@@ -49,10 +49,10 @@ def at_once(verb: AtOnce, model: Any, y: Any, keep: Any = "all") -> Any:
     """The default method's answer to numbers that came alone, without the door; or None."""
     if type(y) is np.ndarray and y.dtype.kind == "f" and y.flags.carray:
         y = torch.from_numpy(y)
-        if verb != "log_likelihood":
-            y = y.clone()  # a record keeps y, and the array may be written to later
     elif type(y) is not Tensor:
         return None
+    if verb == "smooth":
+        y = y.clone()  # a record keeps y, which may be written to later
     method = model.default_method()
     if not isinstance(method, Method):
         return None

@@ -130,6 +130,23 @@ def test_missing_and_empty_rows() -> None:
         same(ours.sample(2, seed=1), long.sample(2, seed=1))
 
 
+@pytest.mark.parametrize("gaps", [False, True], ids=["complete", "gaps"])
+def test_records_do_not_follow_the_data(gaps: bool) -> None:
+    """What a record works out later is of the data as they were."""
+    model, y = make(), series(3, 20, 2)
+    if gaps:
+        y[:, 3:5] = torch.nan
+    want = model.smooth(y.clone())
+    for data in (y, y.numpy()):
+        kept = y.clone()
+        out = model.smooth(data)
+        data[:] = 7.0
+        same(out.y_mean, want.y_mean)
+        same(out.y_cov, want.y_cov)
+        same(out.sample(2, seed=1), want.sample(2, seed=1))
+        y.copy_(kept)
+
+
 BAD = {
     "infinite": lambda y: y.masked_fill(y > 1, torch.inf),
     "both infinities": lambda y: y.masked_fill(y > 1, torch.inf).masked_fill(y < -1, -torch.inf),

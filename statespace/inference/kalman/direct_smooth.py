@@ -27,7 +27,7 @@ def smoothed(known: Given, keep: str) -> Smoothed | None:
     if not known.plain:
         return None
     value, moments = (_smooth_alone if known.short else _smooth_steady)(known, keep)
-    n, rows, batch, m = moments.mean.shape[-1], known.rows, known.batch, known.y.shape[-1]
+    (n, m), rows, batch = (known.arrays.system.n, known.arrays.system.m), known.rows, known.batch
     variances = moments.cov.reshape(-1, n * n)[:, :: n + 1]
     if not np.isfinite(value).all() or bool((variances < 0).any()):
         return None
@@ -36,7 +36,6 @@ def smoothed(known: Given, keep: str) -> Smoothed | None:
         torch.from_numpy(x[0]).to(dtype).expand(lead, *x.shape[2:]).reshape(*batch, *x.shape[2:])
         for x in moments[:3]
     )
-    m = 1 if known.univariate else m
     y_cov = known.y.new_zeros(m, m).expand(*batch, rows, m, m)
     found = Smoothed(
         mean, cov, cross, known.y, y_cov[..., 0, 0] if known.univariate else y_cov,

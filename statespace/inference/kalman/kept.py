@@ -51,7 +51,6 @@ class Arrays(NamedTuple):
 
     system: System
     begin: Start
-    layout: Layout
     model: Model
     noise: NDArray[Any]  # Q, (1, 1, n, n)
     dtype: torch.dtype
@@ -191,10 +190,9 @@ def _arrays(model: Any) -> Arrays:
     """Everything the loops read, in memory of its own."""
     system = _cloned(system_of(model, torch.zeros(1, 0, dtype=model.dtype), 0).detach())
     begin = start(system)
-    layout = Layout(system, torch.Size())
-    tables = layout.model(system, begin, is_dense(system))
+    tables = Layout(system, torch.Size()).model(system, begin, is_dense(system))
     noise = system.Q.matrix.contiguous().numpy()[None, None]
-    return Arrays(system, begin, layout, tables, noise, system.A.dtype)
+    return Arrays(system, begin, tables, noise, system.A.dtype)
 
 
 def _cloned(system: System) -> System:

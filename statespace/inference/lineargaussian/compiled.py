@@ -1,8 +1,7 @@
 """The compiled path: the same numbers as the plain one, from loops over scalars.
 
 It serves float32 and float64 on the CPU. It steps back, and the plain path answers, where an
-innovation has no variance to rounding (entries that others determine), where numbers overflow,
-and for the moments of what was not observed when the noise of y is correlated.
+innovation has no variance to rounding (entries that others determine) and where numbers overflow.
 """
 
 from __future__ import annotations

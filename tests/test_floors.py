@@ -20,7 +20,7 @@ HOUSE = ROOT / "statespace"
 
 FLOORS = {
     1: {"errors", "shapes", "files"},
-    2: {"linalg", "parameters", "kernels", "beliefs"},
+    2: {"activations", "linalg", "parameters", "kernels", "beliefs"},
     3: {"gaussian", "particles", "discrete", "densities"},
     4: {"interface", "results", "sequences"},
     5: {"inference", "learning", "diagnostics", "nn"},

@@ -9,6 +9,7 @@ from statespace.interface.families import (
     Given,
     LinearGaussian,
     Maximisable,
+    Network,
     SwitchingGaussian,
 )
 from statespace.interface.fitting import unchanged_on_failure
@@ -45,6 +46,7 @@ __all__ = [
     "LinearGaussian",
     "Maximisable",
     "Method",
+    "Network",
     "NoPath",
     "Path",
     "Real",

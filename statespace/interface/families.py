@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 from torch import Generator, Size, Tensor
 from torch.distributions import Distribution
 
+from statespace.activations import ACTIVATIONS, Activation
 from statespace.beliefs import Switching, Tree
 from statespace.densities import Chain, GaussianRoot
 from statespace.errors import MethodError
@@ -28,12 +30,54 @@ __all__ = [
     "Given",
     "LinearGaussian",
     "Maximisable",
+    "Network",
     "SwitchingGaussian",
 ]
 
 
+@dataclass(frozen=True)
+class Network:
+    """A model as activations of affine maps: what compiled loops can run without its densities.
+
+        z_1 ~ prior,   z_t = g(A z_{t-1} + B u_t + b) + w_t
+        y_t = f(C z_t + D u_t + d) + exp(E z_t + e) v_t,   elementwise
+
+    Attributes:
+        prior: p(z_1), over the batch of the parameters.
+        dynamics: A, B u_t + b, and the covariance Q of w_t.
+        readout: C, D u_t + d, and the covariance R of v_t.
+        transition: g.
+        emission: f.
+        log_scale: E and e (its noise is not read), (m, n) and (m,); None where the scale is one.
+    """
+
+    prior: Gaussian
+    dynamics: AffineConditional
+    readout: AffineConditional
+    transition: Activation = ACTIVATIONS["identity"]
+    emission: Activation = ACTIVATIONS["identity"]
+    log_scale: AffineConditional | None = None
+
+    @property
+    def linear(self) -> bool:
+        """Whether it is a linear-Gaussian model."""
+        names = (self.transition.name, self.emission.name)
+        return names == ("identity", "identity") and self.log_scale is None
+
+
 class GaussianLatent(StateSpaceModel):
     """z is `Real`; initial and transition are Gaussian with a differentiable mean."""
+
+    def residual(self, y: Tensor, mean: Tensor) -> Tensor:
+        """How far y, (*, m), lies from a mean of it: the difference; angles override it."""
+        return y - mean
+
+    def network(self, ctx: Context) -> Network | None:
+        """The same model as activations of affine maps, where it is that; None elsewhere.
+
+        Its densities and this must be of one model.
+        """
+        return None
 
 
 class LinearGaussian(GaussianLatent):
@@ -60,6 +104,11 @@ class LinearGaussian(GaussianLatent):
     @abstractmethod
     def readout(self, ctx: Context) -> AffineConditional:
         """C, D u_t + d, R; likewise."""
+
+    @final
+    def network(self, ctx: Context) -> Network:
+        """With no activation."""
+        return Network(self.prior(ctx), self.dynamics(ctx), self.readout(ctx))
 
     @final
     def initial(self, ctx: Context) -> GaussianRoot:

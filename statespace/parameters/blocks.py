@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from statespace.errors import InputError, expected
-from statespace.parameters.pattern import Pattern
+from statespace.parameters.pattern import Pattern, shared
 
 __all__ = ["Block", "Blocks", "blocks_of", "nonzero_anywhere"]
 
@@ -47,12 +48,18 @@ class Blocks:
         root: The pattern of the root.
         entries: (n_free,) for each number of theta, a flat index into the lower triangle.
         twins: The blocks again, those together that share their numbers.
+        held: (n, n) boolean, the blocks that are held.
+        partly_held: Whether there are any.
+        diagonal: Whether nothing stands off the diagonal.
     """
 
     learned: tuple[Block, ...]
     root: Pattern
     entries: Tensor
     twins: tuple[tuple[Block, ...], ...]
+    held: Tensor
+    partly_held: bool
+    diagonal: bool
 
 
 def blocks_of(name: str, pattern: Pattern, held: Tensor) -> Blocks:
@@ -62,16 +69,24 @@ def blocks_of(name: str, pattern: Pattern, held: Tensor) -> Blocks:
         InputError: a mask or labels that are not symmetric, negative labels, a block half held,
             ties that no root can express.
     """
+    linked = pattern.free | nonzero_anywhere(held).cpu()
+    found: Blocks = _split(name, pattern, linked.numpy().tobytes())
+    return found
+
+
+@shared
+def _split(name: str, pattern: Pattern, linked: bytes) -> Blocks:
+    """The blocks, where `linked`, (n, n) row by row, says what hangs together."""
     labels = pattern.labels
     _check_symmetric(name, labels)
-    linked = (labels != 0) | nonzero_anywhere(held).cpu()
+    together = torch.from_numpy(np.frombuffer(linked, bool).reshape(labels.shape).copy())
     root = torch.zeros_like(labels)
     by_labels: dict[tuple[int, ...], Block] = {}
     owner: dict[int, tuple[int, ...]] = {}
     learned: list[Block] = []
     twins: dict[tuple[int, ...], list[Block]] = {}
     entries: list[int] = []
-    for rows in _components(linked):
+    for rows in _components(together):
         own = labels[list(rows)][:, list(rows)]
         if not bool((own != 0).any()):
             continue
@@ -84,11 +99,15 @@ def blocks_of(name: str, pattern: Pattern, held: Tensor) -> Blocks:
         learned.append(block)
         twins.setdefault(key, []).append(block)
         _write_root(root, block)
+    still = labels.diagonal() == 0
     return Blocks(
         tuple(learned),
         Pattern(root),
-        torch.tensor(entries, dtype=torch.int64),
+        torch.tensor(entries, dtype=torch.int64, device="cpu"),
         tuple(tuple(group) for group in twins.values()),
+        still[:, None] & still,
+        bool(still.any()),
+        not bool((together & ~torch.eye(len(labels), dtype=torch.bool, device="cpu")).any()),
     )
 
 

@@ -11,7 +11,7 @@ from statespace.errors import InputError, expected
 from statespace.linalg import Covariance, lq, psd_root, quadratic
 from statespace.parameters.blocks import Block, Blocks, blocks_of, nonzero_anywhere
 from statespace.parameters.declare import Param
-from statespace.parameters.pattern import Pattern, normal_form, pattern_of
+from statespace.parameters.pattern import Pattern, normal_form, pattern_of, shared
 from statespace.parameters.priors import InverseWishart, Normal
 from statespace.parameters.slot import Slot
 
@@ -37,11 +37,8 @@ class CovarianceSlot(Slot):
             return super()._pattern(param)
         pattern = pattern_of(self.name, param, self.event)
         if param.labels is None and param.structure == "full":
-            # mirrored entries are one number
-            n = self.event[0]
-            rows = torch.arange(n)
-            low, high = torch.minimum(rows[:, None], rows), torch.maximum(rows[:, None], rows)
-            return Pattern(normal_form(pattern.free, high * n + low + 1))
+            found: Pattern = _symmetric(pattern)
+            return found
         if param.labels is not None:
             return Pattern(_mirrored(pattern, torch.as_tensor(param.labels)))
         return pattern
@@ -55,14 +52,10 @@ class CovarianceSlot(Slot):
         self.blocks = blocks_of(self.name, self.pattern, self.held)
         index, sign = self.blocks.root.index, self.blocks.root.sign
         self._index, self._sign = index.to(self.held.device), sign.to(self.held)
-        held = (self.pattern.labels.diagonal() == 0).nonzero()[:, 0]  # rows of held blocks
-        mask = torch.zeros(self.event, dtype=torch.bool)
-        mask[held[:, None], held] = True
-        self._partly_held = len(held) > 0
-        off = ~torch.eye(self.event[0], dtype=torch.bool)
-        moving = (self.pattern.labels.to("cpu") != 0) | nonzero_anywhere(self.held).cpu()
-        self._diagonal = not bool((moving & off).any())
-        self.register_buffer("_held_block", mask.to(self.held.device), persistent=False)
+        self._partly_held = self.blocks.partly_held
+        self._diagonal = self.blocks.diagonal
+        mask = self.blocks.held.to(self.held.device)
+        self.register_buffer("_held_block", mask, persistent=False)
         self._cache: tuple[Tensor, Tensor] | None = None
 
     def _check_prior(self) -> None:
@@ -194,6 +187,14 @@ def _numbers(block: Block, p: Tensor, name: str) -> Tensor:
     common = (variance + (k - 1) * covariance).clamp_min(0).sqrt()
     apart = (variance - covariance).clamp_min(0).sqrt()
     return torch.stack([(common + (k - 1) * apart) / k, (common - apart) / k], -1)
+
+
+@shared
+def _symmetric(pattern: Pattern) -> Pattern:
+    """Mirrored entries are one number."""
+    rows = torch.arange(len(pattern.labels), device="cpu")
+    low, high = torch.minimum(rows[:, None], rows), torch.maximum(rows[:, None], rows)
+    return Pattern(normal_form(pattern.free, high * len(rows) + low + 1))
 
 
 def _mirrored(pattern: Pattern, labels: Tensor) -> Tensor:

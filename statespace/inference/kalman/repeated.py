@@ -159,12 +159,8 @@ class Repeated:
         k = len(self._start.flat)
         rows = self._rows if k else self._rows[:, :0]
         rows.fill(0.0)
-        kernels.announced(
-            ("filter", 1, torch.float64),
-            lambda: kernels.filter_each(
-                self._lanes, model, self._data, 0, 1, value, bad, rows, None
-            ),
-        )
+        told = (self._lanes, model, self._data, 0, 1, value, bad, rows, None)
+        kernels.quick(("repeated", "filter"), kernels.filter_each, *told)
         total = float(value[0, 0])
         if bad[0, 0] != 0 or not math.isfinite(total):
             return None, model.x
@@ -197,12 +193,9 @@ class Repeated:
         for table in self._score[1:]:
             table.fill(0.0)
         value, bad = self._out
-        kernels.announced(
-            ("smooth", 1, torch.float64),
-            lambda: kernels.smooth_each(
-                self._lanes, model, self._data, 0, 1, value, bad, self._none, self._score, NO_SECOND
-            ),
-        )  # fmt: skip
+        told = (self._lanes, model, self._data, 0, 1, value, bad)
+        rest = (self._none, self._score, NO_SECOND)
+        kernels.quick(("repeated", "smooth"), kernels.smooth_each, *told, *rest)
         return math.nan if bad[0, 0] != 0 else float(value[0, 0])
 
     def _slopes(self, model: kernels.Model, begun: Begun) -> dict[str, Array] | None:

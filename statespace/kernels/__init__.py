@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from statespace.kernels.loading import uncollected
 from statespace.kernels.tables import Data, Ends, Filter, Model, Score, Second, Shared, Smooth
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ _NAMES = {  # where each name lives; imported, and numba with it, when it is fir
 def __getattr__(name: str) -> Any:
     if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
+    with uncollected():
+        found = getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
     globals()[name] = found
     return found

@@ -16,6 +16,7 @@ import torch
 from numba.core.runtime import rtsys
 
 from statespace.kernels.caching import directory
+from statespace.kernels.loading import uncollected
 
 __all__ = ["announced", "kernel", "spread", "threads"]
 
@@ -48,7 +49,7 @@ def _loading(dispatcher: Any) -> Any:
 
     def load(signature: Any, target: Any) -> Any:
         rtsys.initialize(target)
-        with cache._guard_against_spurious_io_errors():
+        with uncollected(), cache._guard_against_spurious_io_errors():
             return cache._load_overload(signature, target)
 
     cache.load_overload = load

@@ -4,6 +4,8 @@ If a linear-Gaussian model is right, its standardised innovations are independen
 draws. `diagnose` asks a filtered record three questions about that: are they uncorrelated
 (`ljung_box`), normal (`jarque_bera`), and of one variance (`heteroskedasticity`)? Each question
 is also a function of plain tensors.
+
+And how far do gradients reach? `gradient_flow` follows the products of Jacobians along a path.
 """
 
 from __future__ import annotations
@@ -15,14 +17,17 @@ from statespace.diagnostics.checks import (
     jarque_bera,
     ljung_box,
 )
+from statespace.diagnostics.flow import GradientFlow, gradient_flow
 from statespace.diagnostics.innovations import standardise
 from statespace.diagnostics.report import Diagnostics, diagnose
 
 __all__ = [
     "Diagnostics",
+    "GradientFlow",
     "Statistic",
     "autocorrelations",
     "diagnose",
+    "gradient_flow",
     "heteroskedasticity",
     "jarque_bera",
     "ljung_box",

@@ -47,7 +47,14 @@ STRUCTURES: dict[str, tuple[int, Callable[[float], dict[str, Any]]]] = {
     "diffuse": (
         0, lambda c: {"initial": "diffuse", "C": ss.Fixed([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])}
     ),
-    "known": (0, lambda c: {"initial_mean": [0.0, 0.0], "initial_cov": EYE}),
+    "known": (  # Q too: beside a free one states without bound are ever likelier on these data
+        0,
+        lambda c: {
+            "initial_mean": [0.0, 0.0],
+            "initial_cov": EYE,
+            "Q": ss.Param(structure="identity"),
+        },
+    ),
     "mixed starts": (
         0,
         lambda c: {

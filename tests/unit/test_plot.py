@@ -11,8 +11,8 @@ import torch
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 
-from statespace import plot
-from statespace.diagnostics import diagnose
+from statespace import LDS, plot
+from statespace.diagnostics import GradientFlow, diagnose, gradient_flow
 from statespace.errors import InputError, InputTypeError, MethodError
 from statespace.results import Filtered, FitResult, Forecast, Smoothed
 from statespace.sequences import Index
@@ -55,6 +55,12 @@ def forecast(h: int = 12, m: int = 1, **more) -> Forecast:
     return Forecast(noise(h, m).cumsum(0), cov, kind="exact", **more)
 
 
+def flow(*batch: int, T: int = 30) -> GradientFlow:
+    """Of a linear model with A = 0.5."""
+    lds = LDS(1, 1, A=[[0.5]], seed=0)
+    return gradient_flow(lds, path=torch.zeros(*batch, T, 1))
+
+
 def fitted(history=(-90.0, -50.0, -40.0, -40.0), **more) -> FitResult:
     return FitResult(
         "LDS", True, "the score is small", history, history[-1] if history else 0.0,
@@ -67,6 +73,7 @@ FIGURES = {
     "smoothed": lambda: plot.smoothed(smoothed()),
     "smoothed with its signal": lambda: plot.smoothed(smoothed(), C=[[1.0, 0.5]], offset=2.0),
     "forecast": lambda: plot.forecast(forecast(), noise(50), actual=noise(12)),
+    "gradient flow": lambda: plot.gradient_flow(flow(3)),
     "fit history": lambda: plot.fit_history(fitted(restarts=((-95.0, -60.0), (-80.0, -39.0)))),
 }
 
@@ -353,3 +360,20 @@ def test_rows_are_counted_in_whole_numbers():
     assert [text.get_text() for text in named.get_texts()] == ["other starts", "the fit"]
     widths = [line.get_linewidth() for line in named.get_lines()]
     assert widths[0] < widths[1]
+
+
+# ---------------------------------------------------------------------- gradient flow
+
+
+def test_gradient_flow_draws_norms_and_the_radius():
+    """Norms in powers of ten, forwards and backwards; in a linear model the radius lies on them."""
+    ahead, back = plot.gradient_flow(flow()).axes
+    powers = np.arange(30) * np.log10(0.5)
+    for ax, wanted in ((ahead, powers), (back, powers[::-1])):
+        norm, radius = ax.lines[:2]
+        np.testing.assert_allclose(norm.get_ydata(), wanted, atol=1e-12)
+        np.testing.assert_allclose(radius.get_ydata(), wanted, atol=1e-12)
+    with pytest.raises(InputTypeError, match="expected a GradientFlow"):
+        plot.gradient_flow(fitted())
+    with pytest.raises(InputError, match="`factors`"):
+        plot.gradient_flow(flow(), factors=(1.0, 0.1))

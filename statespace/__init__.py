@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from statespace.inference import Kalman, ParticleFilter
     from statespace.interface import StateSpaceModel
     from statespace.learning import EM, Gradient
-    from statespace.models import LDS
+    from statespace.models import LDS, NoisyRNN, NonlinearGaussian
     from statespace.parameters import Fixed, Param, Varying
     from statespace.results import Filtered, FitResult, Forecast, Score, Smoothed, Trajectory
     from statespace.storage import load
@@ -37,6 +37,8 @@ __all__ = [
     "Forecast",
     "Gradient",
     "Kalman",
+    "NoisyRNN",
+    "NonlinearGaussian",
     "Param",
     "ParticleFilter",
     "Score",
@@ -60,7 +62,7 @@ _NAMES = {  # where each name lives; imported when it is first asked for
     "inference": ("Kalman", "ParticleFilter"),
     "interface": ("StateSpaceModel",),
     "learning": ("EM", "Gradient"),
-    "models": ("LDS",),
+    "models": ("LDS", "NoisyRNN", "NonlinearGaussian"),
     "parameters": ("Fixed", "Param", "Varying"),
     "results": ("Filtered", "FitResult", "Forecast", "Score", "Smoothed", "Trajectory"),
     "storage": ("load",),

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from statespace.plot.fan import forecast
 from statespace.plot.fitting import fit_history
+from statespace.plot.lineages import particles
 from statespace.plot.residuals import diagnostics
 from statespace.plot.states import smoothed
 
-__all__ = ["diagnostics", "fit_history", "forecast", "smoothed"]
+__all__ = ["diagnostics", "fit_history", "forecast", "particles", "smoothed"]

@@ -19,12 +19,16 @@ from statespace.shapes import gather, tmap, where_tree
 __all__ = [
     "SCHEMES",
     "Particles",
+    "ancestors_at",
     "average_moments",
     "check_scheme",
     "effective_size",
+    "first_lost",
     "frequencies",
+    "invert",
     "normalise",
     "resample",
+    "uniforms",
 ]
 
 SCHEMES = ("systematic", "stratified", "multinomial", "residual")
@@ -48,7 +52,26 @@ def normalise(log_weights: Tensor) -> tuple[Tensor, Tensor]:
         return log_weights - total, total
     even = torch.zeros_like(log_weights) - math.log(log_weights.shape[0])
     safe = torch.where(dead, even, log_weights)
-    return safe - safe.logsumexp(0), total
+    alive = safe.logsumexp(0)  # whose gradient is finite, where that of a sum of zeros is not
+    return safe - alive, torch.where(dead, torch.full_like(alive, -torch.inf), alive)
+
+
+def first_lost(increments: Tensor) -> Tensor:
+    """The first row at which every weight was zero, -1 where there is none.
+
+    Args:
+        increments: (*batch, T), of the log-likelihood.
+
+    Returns:
+        (*batch,) int64.
+
+    Example:
+        >>> first_lost(torch.tensor([[-1.0, -torch.inf, -2.0], [-1.0, -1.0, -1.0]]))
+        tensor([ 1, -1])
+    """
+    dead = increments == -torch.inf
+    first = dead.to(torch.uint8).argmax(-1)
+    return torch.where(dead.any(-1), first, torch.full_like(first, -1))
 
 
 def effective_size(log_weights: Tensor) -> Tensor:
@@ -83,29 +106,48 @@ def resample(
         >>> resample(weights, 4, generator=torch.Generator().manual_seed(0))
         tensor([0, 0, 1, 2])
     """
+    return ancestors_at(log_weights, uniforms(log_weights, num, scheme, generator), num, scheme)
+
+
+def uniforms(
+    log_weights: Tensor, num: int, scheme: str, generator: Generator | None = None
+) -> Tensor:
+    """The random numbers that a scheme spends on `num` ancestors, float64 in [0, 1).
+
+    Returns:
+        (1, *batch) for the systematic scheme, (num, *batch) for the others.
+    """
     check_scheme(scheme)
+    rows, batch = 1 if scheme == "systematic" else num, log_weights.shape[1:]
+    device = log_weights.device
+    return torch.rand((rows, *batch), generator=generator, dtype=torch.float64, device=device)
+
+
+def ancestors_at(log_weights: Tensor, uniform: Tensor, num: int, scheme: str) -> Tensor:
+    """Ancestors as a function of `uniforms`; see `resample`.
+
+    Args:
+        log_weights: Normalised, (K, *batch).
+        uniform: What `uniforms` drew.
+        num: How many ancestors.
+        scheme: Of resampling.
+
+    Returns:
+        (num, *batch) int64.
+    """
     weights = log_weights.detach().double().exp()
-    batch = weights.shape[1:]
-
-    def rand(rows: int) -> Tensor:
-        shape, dtype = (rows, *batch), weights.dtype
-        return torch.rand(shape, generator=generator, dtype=dtype, device=weights.device)
-
     steps = torch.arange(num, dtype=weights.dtype, device=weights.device)
-    steps = steps.reshape(num, *(1,) * len(batch))
-    if scheme == "systematic":
-        return _invert(weights, (steps + rand(1)) / num)
-    if scheme == "stratified":
-        return _invert(weights, (steps + rand(num)) / num)
-    uniform = rand(num)
+    steps = steps.reshape(num, *(1,) * (weights.dim() - 1))
+    if scheme in ("systematic", "stratified"):
+        return invert(weights, (steps + uniform) / num)
     if scheme == "multinomial":
-        return _invert(weights, uniform)
+        return invert(weights, uniform)
     # residual: floor(num w_k) copies of each, the rest drawn from what is left over
     copies = (num * weights).floor()
     left = num * weights - copies
     sure = copies.sum(0)
-    drawn = _invert(torch.where(left.sum(0) > 0, left, weights), uniform)
-    kept = _invert(torch.where(sure > 0, copies, weights), (steps + 0.5) / sure.clamp_min(1))
+    drawn = invert(torch.where(left.sum(0) > 0, left, weights), uniform)
+    kept = invert(torch.where(sure > 0, copies, weights), (steps + 0.5) / sure.clamp_min(1))
     return torch.where(steps < sure, kept, drawn)
 
 
@@ -119,8 +161,16 @@ def check_scheme(scheme: str) -> str:
     return scheme
 
 
-def _invert(weights: Tensor, positions: Tensor) -> Tensor:
-    """The first particle at which the cumulative weight exceeds a position in [0, 1)."""
+def invert(weights: Tensor, positions: Tensor) -> Tensor:
+    """The first particle at which the cumulative weight exceeds a position in [0, 1).
+
+    Args:
+        weights: (K, *batch), of any sum.
+        positions: (num, *batch).
+
+    Returns:
+        (num, *batch) int64.
+    """
     ladder = weights.cumsum(0)
     ladder = (ladder / ladder[-1:]).movedim(0, -1).contiguous()
     below_one = positions.clamp(max=1 - torch.finfo(positions.dtype).eps)

@@ -45,6 +45,13 @@ class Filtered(Record):
         seed: The seed that gives it again; None where nothing was drawn, or a state went on.
         keep: How much is held of it: "all", "means" or "last".
         start: The row of the data that row 0 is, (*batch,); None for row 0.
+        ess: The effective sample size once y_t is seen, (*batch, T); None without particles.
+        ancestors: Which particle of row t - 1 each particle of row t descends from,
+            (*batch, T, K), -1 beyond each length; None without particles, or where there are too
+            many of them to be held.
+        particles: Their values, (*batch, T, K, n), likewise.
+        lost: The first row at which every particle weighed nothing, so that the log-likelihood is
+            -inf, (*batch,); -1 where there is none. The filter goes on with equal weights.
 
     Example:
         >>> import torch
@@ -74,6 +81,10 @@ class Filtered(Record):
         "probs": Axes(1),
         "predicted_probs": Axes(1),
         "start": Axes(0, rows=False),
+        "ess": Axes(0),
+        "ancestors": Axes(1, large=True),
+        "particles": Axes(2, large=True),
+        "lost": Axes(0, rows=False),
     }
     keeps: ClassVar[tuple[str, ...]] = ("all", "means", "last")
 
@@ -97,6 +108,10 @@ class Filtered(Record):
     seed: int | None = field(default=None, kw_only=True)
     keep: str = field(default="all", kw_only=True)
     start: Tensor | None = field(default=None, kw_only=True)
+    ess: Tensor | None = field(default=None, kw_only=True)
+    ancestors: Tensor | None = field(default_factory=nothing, kw_only=True)
+    particles: Tensor | None = field(default_factory=nothing, kw_only=True)
+    lost: Tensor | None = field(default=None, kw_only=True)
     settled: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:

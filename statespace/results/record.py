@@ -35,12 +35,14 @@ class Axes:
         rows: Whether there is an axis of time.
         short: How many rows fewer than T.
         of_y: The event axes that count features of y, dropped where the data had none.
+        large: Whether it is kept with keep="all" alone, like covariances.
     """
 
     event: int
     rows: bool = True
     short: int = 0
     of_y: tuple[int, ...] = ()
+    large: bool = False
 
     @property
     def inner(self) -> int:
@@ -50,7 +52,7 @@ class Axes:
     def kept(self, keep: str) -> bool:
         """Whether a record that keeps so much has the field."""
         if keep == "means":
-            return self.event < 2
+            return self.event < 2 and not self.large
         return keep != "marginals" or self.short == 0
 
 

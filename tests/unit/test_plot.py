@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from statespace import LDS, plot
 from statespace.diagnostics import GradientFlow, diagnose, gradient_flow
 from statespace.errors import InputError, InputTypeError, MethodError
-from statespace.results import Filtered, FitResult, Forecast, Smoothed
+from statespace.results import Filtered, FitResult, Forecast, Smoothed, keeping
 from statespace.sequences import Index
 
 
@@ -68,7 +68,25 @@ def fitted(history=(-90.0, -50.0, -40.0, -40.0), **more) -> FitResult:
     )  # fmt: skip
 
 
+def particles(T: int = 30, num: int = 8, **more) -> Filtered:
+    """Particle 0 alone has descendants at row 20; row 12 loses all weights."""
+    ancestors = torch.arange(num, dtype=torch.int32).expand(T, num).clone()
+    ancestors[20] = 0
+    return Filtered(
+        mean=noise(T, 1),
+        ess=torch.linspace(1, num, T),
+        ancestors=ancestors,
+        particles=noise(T, num, 1, seed=1),
+        lost=torch.tensor(12),
+        kind="estimate",
+        log_likelihood=torch.tensor(-torch.inf),
+        lengths=torch.tensor(T),
+        **more,
+    )
+
+
 FIGURES = {
+    "particles": lambda: plot.particles(particles()),
     "diagnostics": lambda: plot.diagnostics(filtered()),
     "smoothed": lambda: plot.smoothed(smoothed()),
     "smoothed with its signal": lambda: plot.smoothed(smoothed(), C=[[1.0, 0.5]], offset=2.0),
@@ -83,6 +101,7 @@ def test_another_record_is_refused_by_name():
     records = (filtered(), smoothed(), forecast(), fitted())
     wanted = {
         plot.diagnostics: Filtered,
+        plot.particles: Filtered,
         plot.smoothed: Smoothed,
         plot.forecast: Forecast,
         plot.fit_history: FitResult,
@@ -377,3 +396,42 @@ def test_gradient_flow_draws_norms_and_the_radius():
         plot.gradient_flow(fitted())
     with pytest.raises(InputError, match="`factors`"):
         plot.gradient_flow(flow(), factors=(1.0, 0.1))
+
+
+# ---------------------------------------------------------------------- particles
+
+
+def test_lineages_are_those_of_the_ancestors():
+    """From eight particles back to the one that all descend from, each edge once."""
+    record = particles()
+    above, below = plot.particles(record).axes
+    sizes, mean = above.lines[0], below.lines[-1]
+    np.testing.assert_array_equal(sizes.get_ydata(), record.ess)
+    np.testing.assert_array_equal(mean.get_ydata(), record.mean[:, 0])
+    marks = next(line for line in above.lines if line.get_label() == "resampled")
+    assert marks.get_xdata().tolist() == [20]
+    lost = next(line for line in above.lines if line.get_label() == "all weights lost")
+    assert set(lost.get_xdata()) == {12}
+    x, z = (np.reshape(part, (-1, 3))[:, :2] for part in below.lines[0].get_data())
+    values = record.particles[..., 0].numpy()
+    for row in range(1, 30):
+        own = {tuple(pair) for pair in z[x[:, 1] == row]}
+        if row > 20:
+            wanted = {(values[row - 1, k], values[row, k]) for k in range(8)}
+        elif row == 20:
+            wanted = {(values[19, 0], values[20, k]) for k in range(8)}
+        else:
+            wanted = {(values[row - 1, 0], values[row, 0])}
+        assert own == wanted
+
+
+def test_particles_that_are_not_there_are_refused():
+    """A record of another method, one that held none, a series and an entry that do not exist."""
+    with pytest.raises(InputError, match="a record that holds particles"):
+        plot.particles(filtered())
+    bare = particles().having(keep="means")
+    with pytest.raises(InputError, match="a record that holds particles"):
+        plot.particles(bare)
+    with pytest.raises(InputError, match="entry"):
+        plot.particles(particles(), entry=1)
+    assert plot.particles(keeping(particles(), "last")).axes  # one row has no edges

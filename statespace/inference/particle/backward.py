@@ -13,7 +13,14 @@ from statespace.beliefs import Tree, finite_part, real_part
 from statespace.inference.particle.stochastic import Moved
 from statespace.interface import lend
 from statespace.interface.walking import stack_time
-from statespace.particles import average_moments, effective_size, frequencies, resample
+from statespace.particles import (
+    average_moments,
+    effective_size,
+    first_lost,
+    frequencies,
+    invert,
+    resample,
+)
 from statespace.results import Smoothed
 from statespace.sequences import Sequences
 from statespace.shapes import gather, tmap
@@ -46,18 +53,22 @@ def smooth(
                 return _backward(model, data, steps, n)[0]
             return gather(z, resample(log_w, n, "multinomial"))
 
-    log_likelihood = torch.stack([m.increment for m in steps]).sum(0)
+    increments = torch.stack([m.increment for m in steps], -1)
     moments = _summary(model, data, z, y, log_w.exp())
     used = "ffbs" if simulate else "genealogy"
     return Smoothed(
         **moments.__dict__,
-        log_likelihood=log_likelihood,
+        log_likelihood=increments.sum(-1),
         kind=kind,
         lengths=data.lengths,
         sampler=draw,
         index=data.index,
         univariate=data.univariate,
-        extra={"smoother": used, "ess": effective_size(log_w)},
+        extra={
+            "smoother": used,
+            "ess": effective_size(log_w),
+            "lost": first_lost(increments),
+        },
     )
 
 
@@ -126,12 +137,10 @@ def _moves(model: Any, belief: Any, after: Moved, z: Tree) -> Tensor:
 
 
 def _pick(log_w: Tensor) -> Tensor:
-    """One particle for each trajectory, (K, M, *batch) -> (M, *batch).
-
-    By the largest of log weights plus Gumbel noise: exact, and at ease with zero weights.
-    """
-    noise = -torch.empty_like(log_w).exponential_().log()
-    return (log_w + noise).argmax(0)
+    """One particle for each trajectory, (K, M, *batch) -> (M, *batch)."""
+    weights = (log_w - log_w.amax(0)).double().exp()
+    uniform = torch.rand(log_w.shape[1:], dtype=weights.dtype, device=weights.device)
+    return invert(weights, uniform[None])[0]
 
 
 @dataclass(frozen=True)

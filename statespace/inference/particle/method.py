@@ -10,9 +10,10 @@ import torch
 from torch import Generator, Tensor
 
 from statespace.beliefs import Finite, Real, Tree
-from statespace.densities import moments
 from statespace.errors import InputError, InputTypeError, expected
 from statespace.inference.particle.backward import smooth
+from statespace.inference.particle.record import Row as Held
+from statespace.inference.particle.record import fits, prediction, record, summarised
 from statespace.inference.particle.select import Selection
 from statespace.inference.particle.stochastic import Moved, beginning, move, one_per_particle
 from statespace.interface import (
@@ -26,10 +27,10 @@ from statespace.interface import (
     StateSpaceModel,
     lend,
 )
-from statespace.interface.stepping import filtered, forecast_by_draws, rows_of
+from statespace.interface.stepping import forecast_by_draws, rows_of
 from statespace.interface.walking import contexts
-from statespace.particles import average_moments, check_scheme, effective_size, resample
-from statespace.results import Filtered, Forecast, Smoothed
+from statespace.particles import check_scheme, effective_size, resample
+from statespace.results import Filtered, Forecast, Smoothed, keeping
 from statespace.sequences import Sequences, read_count
 from statespace.shapes import gather, tmap
 
@@ -155,14 +156,28 @@ class ParticleFilter(Filter):
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None
     ) -> Filtered:
         """The loop over `step`; a guide encodes all rows at once."""
-        infos = []
+        return self._scan(model, data, generator, state, "all")
+
+    def scan_keeping(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None, keep: str
+    ) -> Filtered:
+        """The same; particles are held with keep="all" alone."""
+        return keeping(self._scan(model, data, generator, state, keep), keep)
+
+    def _scan(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None, keep: str
+    ) -> Filtered:
+        rows: list[Held] = []
         with lend(generator) as lent:
             at = self._begin(model, data, lent, state)
+            held = keep == "all" and fits(at.belief, data)
             for row in rows_of(data, self._encoding(model, data)):
-                at, info = self._step(model, at, row)
-                infos.append(info)
-        at = replace(at, generator=generator)
-        return filtered(self.kind(model, data), data, infos, at)
+                if bool(row.active.any()):
+                    moved = move(model, at, row, self._how)
+                    at = moved.state
+                    rows.append(summarised(moved, row.active, held))
+        at = replace(at, t=at.t + data.T - len(rows), generator=generator)
+        return record(self.kind(model, data), data, rows, at)
 
     def log_likelihood(
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None
@@ -239,20 +254,9 @@ class ParticleFilter(Filter):
             return replace(state, t=state.t + 1), info
         moved = move(model, state, row, self._how)
         belief: Any = moved.state.belief
-        y_mean, y_cov = self._prediction(moved)
-        size = effective_size(belief.log_weights)
-        info = Info(moved.predicted, belief, moved.increment, y_mean, y_cov, {"ess": size})
-        return moved.state, info
-
-    def _prediction(self, moved: Moved) -> tuple[Tensor | None, Tensor | None]:
-        """Mean and covariance of y_t before it is seen; None where there are no such numbers."""
-        found = moments(moved.emission)
-        if found is None:
-            return None, None
-        w = moved.predicted.weights
-        mean, cov = found
-        mean = mean.expand(*w.shape, mean.shape[-1])
-        return average_moments(mean, cov, w)
+        y_mean, y_cov = prediction(moved)
+        extra = {"ess": effective_size(belief.log_weights), "ancestors": moved.ancestors}
+        return moved.state, Info(moved.predicted, belief, moved.increment, y_mean, y_cov, extra)
 
     def _encoding(self, model: Any, data: Sequences) -> Tree:
         """What the guide makes of the data, leaves (*batch, T, .)."""

@@ -14,9 +14,11 @@ from statespace.beliefs import Finite, Tree
 from statespace.densities import observed_log_prob
 from statespace.interface import Context, Guide, Method, Row, State
 from statespace.interface.walking import advance, prior_at
-from statespace.particles import effective_size, normalise, resample
+from statespace.particles import ancestors_at, effective_size, normalise, uniforms
 
 __all__ = ["Selection", "outlook", "selected"]
+
+_DEFENCE = 0.05  # share of ancestors of the auxiliary filter that are chosen without a look ahead
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ def selected(
     """Ancestors, None where everyone stays, and the log weights after selection.
 
     The weights keep the gradient of their lineage: a selected particle weighs 1/K, times
-    w / stop(w). At the first row all particles are equal and nothing is selected.
+    w / stop(w). At the first row all particles are equal and nothing is selected. At every other
+    row as many random numbers are drawn, whether they are needed or not: what a series draws
+    hangs neither on the data nor on the series beside it.
 
     Args:
         model: The model.
@@ -58,23 +62,24 @@ def selected(
     belief: Any = state.belief
     log_w: Tensor = belief.log_weights
     num = log_w.shape[0]
-    if state.t == 0:
+    if state.t == 0 or how.threshold == 0:
         return None, log_w
+    uniform = uniforms(log_w, num, how.scheme)
     plain = log_w.detach()
     if how.proposal == "auxiliary":
         pays = row.observed.any(-1) & row.active
         guess = outlook(model, state, memory, h, row)
-        first, _ = normalise(plain + torch.where(pays, guess, torch.zeros_like(guess)))
-        needed = pays
+        looked, _ = normalise(plain + torch.where(pays, guess, torch.zeros_like(guess)))
+        # some go on by their weights: a promise may be far too low, and then nothing bounds w / q
+        first = torch.logaddexp(looked + math.log1p(-_DEFENCE), plain + math.log(_DEFENCE))
     else:
         first = plain
-        # a hair above 1, so that threshold 1 means always
-        enough = how.threshold * num * (1 + 1e-9)
-        needed = (effective_size(plain) <= enough) & row.active
+    # a hair above 1, so that threshold 1 means always
+    needed = (effective_size(first) <= how.threshold * num * (1 + 1e-9)) & row.active
     if not bool(needed.any()):
         return None, log_w
     own = torch.arange(num, device=log_w.device).reshape(-1, *(1,) * (log_w.dim() - 1))
-    ancestors = torch.where(needed, resample(first, num, how.scheme), own)
+    ancestors = torch.where(needed, ancestors_at(first, uniform, num, how.scheme), own)
     new = log_w.gather(0, ancestors) - first.gather(0, ancestors) - math.log(num)
     return ancestors, torch.where(needed, new, log_w)
 

@@ -8,6 +8,7 @@ from statespace.densities.chain import Chain
 from statespace.densities.counts import LogRatePoisson
 from statespace.densities.missing import complete, observed_log_prob
 from statespace.densities.root import GaussianRoot
+from statespace.densities.roots import is_gaussian, rooted
 from statespace.densities.summaries import category_probs, moments
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "LogRatePoisson",
     "category_probs",
     "complete",
+    "is_gaussian",
     "moments",
     "observed_log_prob",
+    "rooted",
 ]

@@ -27,6 +27,7 @@ from statespace.models.noisy_rnn.heads import (
 )
 from statespace.models.noisy_rnn.letters import Letters, shapes
 from statespace.models.noisy_rnn.random_start import random_values
+from statespace.models.noisy_rnn.start import start_values
 from statespace.models.shared.initial import declare_start
 from statespace.models.shared.record import describe, restore
 from statespace.models.shared.rows import affine, conditional, rows_of
@@ -213,6 +214,7 @@ class NoisyRNN(Letters, GaussianLatent):
 
     def start_values(self, data: Sequences, generator: Generator) -> None:
         """Start values for whatever has none, from the data."""
+        start_values(self, data, generator)
 
     # ------------------------------------------------------------------ storage
 

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from statespace import datasets, diagnostics, errors, plot
     from statespace.check import check_model, citation
     from statespace.comparison import compare
-    from statespace.inference import Kalman, ParticleFilter
+    from statespace.inference import (
+        CubatureKalman,
+        ExtendedKalman,
+        GaussHermiteKalman,
+        Kalman,
+        ParticleFilter,
+        PosteriorLinearisation,
+        UnscentedKalman,
+    )
     from statespace.interface import StateSpaceModel
     from statespace.learning import EM, Gradient
     from statespace.models import LDS
@@ -31,18 +39,23 @@ __version__ = "0.1.0"
 __all__ = [
     "EM",
     "LDS",
+    "CubatureKalman",
+    "ExtendedKalman",
     "Filtered",
     "FitResult",
     "Fixed",
     "Forecast",
+    "GaussHermiteKalman",
     "Gradient",
     "Kalman",
     "Param",
     "ParticleFilter",
+    "PosteriorLinearisation",
     "Score",
     "Smoothed",
     "StateSpaceModel",
     "Trajectory",
+    "UnscentedKalman",
     "Varying",
     "check_model",
     "citation",
@@ -57,7 +70,15 @@ __all__ = [
 _NAMES = {  # where each name lives; imported when it is first asked for
     "check": ("check_model", "citation"),
     "comparison": ("compare",),
-    "inference": ("Kalman", "ParticleFilter"),
+    "inference": (
+        "CubatureKalman",
+        "ExtendedKalman",
+        "GaussHermiteKalman",
+        "Kalman",
+        "ParticleFilter",
+        "PosteriorLinearisation",
+        "UnscentedKalman",
+    ),
     "interface": ("StateSpaceModel",),
     "learning": ("EM", "Gradient"),
     "models": ("LDS",),

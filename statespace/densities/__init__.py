@@ -7,6 +7,7 @@ your own joins with `observed_log_prob.register` and `complete.register`.
 from statespace.densities.chain import Chain
 from statespace.densities.missing import complete, observed_log_prob
 from statespace.densities.root import GaussianRoot
+from statespace.densities.roots import is_gaussian, rooted
 from statespace.densities.summaries import category_probs, moments
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "GaussianRoot",
     "category_probs",
     "complete",
+    "is_gaussian",
     "moments",
     "observed_log_prob",
+    "rooted",
 ]

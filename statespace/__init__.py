@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from statespace.interface import StateSpaceModel
     from statespace.learning import EM, Gradient
-    from statespace.models import LDS
+    from statespace.models import LDS, NoisyRNN, NonlinearGaussian
     from statespace.parameters import Fixed, Param, Varying
     from statespace.results import Filtered, FitResult, Forecast, Score, Smoothed, Trajectory
     from statespace.storage import load
@@ -48,6 +48,8 @@ __all__ = [
     "GaussHermiteKalman",
     "Gradient",
     "Kalman",
+    "NoisyRNN",
+    "NonlinearGaussian",
     "Param",
     "ParticleFilter",
     "PosteriorLinearisation",
@@ -81,7 +83,7 @@ _NAMES = {  # where each name lives; imported when it is first asked for
     ),
     "interface": ("StateSpaceModel",),
     "learning": ("EM", "Gradient"),
-    "models": ("LDS",),
+    "models": ("LDS", "NoisyRNN", "NonlinearGaussian"),
     "parameters": ("Fixed", "Param", "Varying"),
     "results": ("Filtered", "FitResult", "Forecast", "Score", "Smoothed", "Trajectory"),
     "storage": ("load",),

@@ -177,6 +177,27 @@ def end_second(lanes, z, h, first, count, ones, second, p, block):
         read[i] += move[i]
 
 
+@inner
+def _rows_ahead(lanes, z, g, own, first, count, start, stop, s, h, squared):
+    """The pass forward over rows start .. stop, whose innovations and means are held."""
+    w = width(lanes)
+    for t in range(start, stop):
+        e = ahead(h.e, (t - start) * z.m * w)
+        pass_row(lanes, z, g, own, first, count, t, s, e, squared)
+        copy(lanes, s.x, ahead(h.x, (t - start) * z.n * w), z.n)
+
+
+@inner
+def _end_of_slopes(lanes, z, slopes, h, weight, first, count):
+    """Adds what was summed over the rows of one block to the gradient."""
+    end_slopes(lanes, z, slopes, h, weight, count)
+    if slopes.b_rows == 1:
+        to_row(lanes, z.n, 1, h.db, weight, first, count, 1, 0, slopes.b)
+    if slopes.d_rows == 1:
+        to_row(lanes, z.m, 1, h.dd, weight, first, count, 1, 0, slopes.d)
+    write_start(lanes, z.n, 1, h.r, h.r, False, weight, first, count, slopes)
+
+
 @kernel
 def means_back(
     lanes, model, data, shared, rows, low, high, squares, marks, held, ahead_too, smooth, score,
@@ -227,10 +248,7 @@ def means_back(
             else:
                 copy(lanes, mark, s.x, n)
             squared = total if turn < segments else idle
-            for t in range(start, stop):
-                e = ahead(h.e, (t - start) * z.m * w)
-                pass_row(lanes, z, g, own, first, count, t, s, e, squared)
-                copy(lanes, s.x, ahead(h.x, (t - start) * n * w), n)
+            _rows_ahead(lanes, z, g, own, first, count, start, stop, s, h, squared)
             if turn >= segments - 1:
                 back_rows(
                     lanes, z, g, own, first, count, start, stop, s, h, wants, weight, slopes, mean
@@ -243,12 +261,7 @@ def means_back(
             for lane in range(count):
                 out[first + lane] = total[lane]
         if wants.learn:
-            end_slopes(lanes, z, slopes, h, weight, count)
-            if slopes.b_rows == 1:
-                to_row(lanes, n, 1, h.db, weight, first, count, 1, 0, slopes.b)
-            if slopes.d_rows == 1:
-                to_row(lanes, z.m, 1, h.dd, weight, first, count, 1, 0, slopes.d)
-            write_start(lanes, n, 1, h.r, h.r, False, weight, first, count, slopes)
+            _end_of_slopes(lanes, z, slopes, h, weight, first, count)
         if wants.gathers:
             end_second(lanes, z, h, first, count, span(counts, 3 * w), second, p, block)
     hold(memory)

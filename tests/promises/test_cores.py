@@ -13,7 +13,7 @@ from cases import CASES, IDS, Case
 from remade import names_of, remade
 
 import statespace as ss
-from statespace.inference.kalman import method as kalman_method
+from statespace.inference.kalman import smoothing
 from statespace.inference.lineargaussian import likelihood
 
 EXACT, SINGLE = 1e-10, 1e-4
@@ -43,7 +43,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     for name in ("run_forward", "run_score"):
         watch(likelihood, name)
-    watch(kalman_method, "run_moments")
+    watch(smoothing, "run_moments")
     return seen
 
 

@@ -11,10 +11,15 @@ from typing import Any
 
 import pytest
 import torch
-from nonlinear_cases import CASES, METHODS, Case
+from nonlinear_cases import ALL, CASES, METHODS, WHOLE, Case
+
+from statespace.errors import DerivativeError
 
 STEP = 1e-4
 PAIRS = [(c, k) for c in CASES for k in METHODS]
+# over whole paths: not where noise is singular; nor, for tangents, where it hangs on the state
+PAIRS += [(c, "laplace") for c in CASES if "singular" not in c.tags]
+PAIRS += [(c, "path") for c in CASES if not c.tags & {"singular", "counts", "noise"}]
 pairs = pytest.mark.parametrize(
     ("case", "kind"), PAIRS, ids=[f"{c.name}-{k}" for c, k in PAIRS]
 )  # fmt: skip
@@ -63,7 +68,7 @@ def check(case: Case, method: Any, bound: float = 1e-6) -> None:
 @pairs
 def test_learned_numbers(case: Case, kind: str) -> None:
     """Along a random direction in each parameter."""
-    check(case, METHODS[kind])
+    check(case, ALL[kind])
 
 
 @pairs
@@ -75,7 +80,7 @@ def test_data_and_inputs(case: Case, kind: str) -> None:
     w = weights(model, case)
     leaves = {k: v.clone().requires_grad_() for k, v in data.items() if k != "lengths"}
     told = {**data, **leaves}
-    total = (model.log_likelihood(**told, method=METHODS[kind]) * w).sum()
+    total = (model.log_likelihood(**told, method=ALL[kind]) * w).sum()
     grads = torch.autograd.grad(total, list(leaves.values()))
     assert bool((grads[0][data["y"].isnan()] == 0).all())
     for seed, (name, grad) in enumerate(zip(leaves, grads, strict=True)):
@@ -85,7 +90,7 @@ def test_data_and_inputs(case: Case, kind: str) -> None:
         def value(h: float, name=name, along=along) -> float:
             moved = {**data, name: data[name] + h * along}
             with torch.no_grad():
-                return float((model.log_likelihood(**moved, method=METHODS[kind]) * w).sum())
+                return float((model.log_likelihood(**moved, method=ALL[kind]) * w).sum())
 
         ours = float((grad * along).sum())
         assert ours == pytest.approx(slope(value), rel=1e-6, abs=1e-5), name
@@ -98,3 +103,13 @@ def test_records_carry_no_gradient() -> None:
         tensors = [v for v in vars(record).values() if isinstance(v, torch.Tensor)]
         assert tensors
         assert not any(v.requires_grad for v in tensors)
+
+
+@pytest.mark.parametrize("name", ["known start, singular", "squashed, noise of the state"])
+def test_no_gradient_is_no_silent_one(name: str) -> None:
+    """Where the path is no differentiable maximum, the value is there and its derivative refused."""
+    case = next(c for c in CASES if c.name == name)
+    value = case.model().log_likelihood(**case.data(), method=WHOLE["path"])
+    assert bool(torch.isfinite(value).all())
+    with pytest.raises(DerivativeError, match="ExtendedKalman"):
+        value.sum().backward()

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 from cases import CASES, IDS, Case
+from nonlinear_cases import ALL, METHODS
 from nonlinear_cases import CASES as NONLINEAR
-from nonlinear_cases import METHODS
 
 import statespace as ss
 from statespace.interface import GaussianLatent
@@ -58,7 +58,7 @@ def ahead(case: Case) -> dict[str, Any]:
     return data if case.u is None else {**data, "inputs": torch.as_tensor(case.u)}
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
+@pytest.mark.parametrize("method", ALL.values(), ids=ALL.keys())
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_of_a_model_that_says_so(case: Case, method: Any) -> None:
     """Likelihood, filter, smoother, forecast, one step; diffuse starts included; kind exact."""
@@ -81,7 +81,7 @@ def test_of_a_model_that_says_so(case: Case, method: Any) -> None:
     assert state.t == 1
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
+@pytest.mark.parametrize("method", ALL.values(), ids=ALL.keys())
 @pytest.mark.parametrize("case", PROPER, ids=lambda c: c.name)
 def test_of_its_densities_alone(case: Case, method: Any) -> None:
     """The same from the three densities, through the loop that linearises every row."""

@@ -19,10 +19,13 @@ __all__ = ["filtered", "problem", "smoothed"]
 
 def filtered(model: Any, kind: Kind, data: Sequences, found: Passed, end: State) -> Filtered:
     """The record of a filter."""
-    apart = model.residual(data.values, found.y_mean)
+    innovations = None
+    if found.y_mean is not None:
+        apart = model.residual(data.values, found.y_mean)
+        innovations = torch.where(data.observed, apart, torch.nan)
     return Filtered(
         **{k: v for k, v in found._asdict().items() if k != "end"},
-        innovations=torch.where(data.observed, apart, torch.nan),
+        innovations=innovations,
         log_likelihood=found.increments.sum(-1),
         kind=kind,
         state=end,
@@ -34,8 +37,7 @@ def filtered(model: Any, kind: Kind, data: Sequences, found: Passed, end: State)
 
 def problem(rows: Linearised, at: Task) -> Problem:
     """The linearised rows as one call of the linear-Gaussian core."""
-    seen = at.rows
-    return Problem(rows.system, None, rows.y, seen.observed, seen.active, 0)
+    return Problem(rows.system, None, rows.y, rows.observed, at.rows.active, 0)
 
 
 def smoothed(kind: Kind, data: Sequences, rows: Linearised, at: Task, keep: str) -> Smoothed:

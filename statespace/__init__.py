@@ -18,10 +18,18 @@ if TYPE_CHECKING:
     from statespace import datasets, diagnostics, errors, plot
     from statespace.check import check_model, citation
     from statespace.comparison import compare
-    from statespace.inference import Kalman, ParticleFilter
+    from statespace.inference import (
+        CubatureKalman,
+        ExtendedKalman,
+        GaussHermiteKalman,
+        Kalman,
+        ParticleFilter,
+        PosteriorLinearisation,
+        UnscentedKalman,
+    )
     from statespace.interface import StateSpaceModel
     from statespace.learning import EM, Gradient
-    from statespace.models import LDS
+    from statespace.models import LDS, NoisyRNN, NonlinearGaussian
     from statespace.parameters import Fixed, Param, Varying
     from statespace.results import Filtered, FitResult, Forecast, Score, Smoothed, Trajectory
     from statespace.storage import load
@@ -31,18 +39,25 @@ __version__ = "0.1.0"
 __all__ = [
     "EM",
     "LDS",
+    "CubatureKalman",
+    "ExtendedKalman",
     "Filtered",
     "FitResult",
     "Fixed",
     "Forecast",
+    "GaussHermiteKalman",
     "Gradient",
     "Kalman",
+    "NoisyRNN",
+    "NonlinearGaussian",
     "Param",
     "ParticleFilter",
+    "PosteriorLinearisation",
     "Score",
     "Smoothed",
     "StateSpaceModel",
     "Trajectory",
+    "UnscentedKalman",
     "Varying",
     "check_model",
     "citation",
@@ -57,10 +72,18 @@ __all__ = [
 _NAMES = {  # where each name lives; imported when it is first asked for
     "check": ("check_model", "citation"),
     "comparison": ("compare",),
-    "inference": ("Kalman", "ParticleFilter"),
+    "inference": (
+        "CubatureKalman",
+        "ExtendedKalman",
+        "GaussHermiteKalman",
+        "Kalman",
+        "ParticleFilter",
+        "PosteriorLinearisation",
+        "UnscentedKalman",
+    ),
     "interface": ("StateSpaceModel",),
     "learning": ("EM", "Gradient"),
-    "models": ("LDS",),
+    "models": ("LDS", "NoisyRNN", "NonlinearGaussian"),
     "parameters": ("Fixed", "Param", "Varying"),
     "results": ("Filtered", "FitResult", "Forecast", "Score", "Smoothed", "Trajectory"),
     "storage": ("load",),

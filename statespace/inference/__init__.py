@@ -1,6 +1,21 @@
 """Methods: each computes beliefs and likelihoods of the models of one family."""
 
 from statespace.inference.kalman import Kalman
+from statespace.inference.linearising import (
+    CubatureKalman,
+    ExtendedKalman,
+    GaussHermiteKalman,
+    PosteriorLinearisation,
+    UnscentedKalman,
+)
 from statespace.inference.particle import ParticleFilter
 
-__all__ = ["Kalman", "ParticleFilter"]
+__all__ = [
+    "CubatureKalman",
+    "ExtendedKalman",
+    "GaussHermiteKalman",
+    "Kalman",
+    "ParticleFilter",
+    "PosteriorLinearisation",
+    "UnscentedKalman",
+]

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
-from torch import Generator, Size, Tensor
+from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from statespace.activations import ACTIVATIONS, Activation
@@ -17,6 +17,7 @@ from statespace.gaussian import AffineConditional, Gaussian
 from statespace.interface.methods import Guide
 from statespace.interface.model import StateSpaceModel
 from statespace.interface.values import Context
+from statespace.linalg import Covariance, psd_root
 from statespace.results import Smoothed
 from statespace.sequences import Sequences
 from statespace.shapes import shift
@@ -32,6 +33,10 @@ __all__ = [
     "Maximisable",
     "Network",
     "SwitchingGaussian",
+    "affine_image",
+    "noise_root",
+    "over_time",
+    "root_of",
 ]
 
 
@@ -139,17 +144,43 @@ class LinearGaussian(GaussianLatent):
 
 def _given(channel: AffineConditional, z: Tensor, ctx: Context) -> GaussianRoot:
     """The channel at z, (*sample, *batch[, T], n)."""
+    mean = affine_image(channel.weight, channel.bias, channel.varies, z, ctx)
+    return GaussianRoot(mean, noise_root(channel, ctx))
 
-    def over_time(name: str, x: Tensor, rank: int) -> Tensor:
-        """With a T axis, of size one where the field does not vary."""
-        lone = ctx.over_time and name not in channel.varies and x.dim() > rank
-        return x.unsqueeze(-rank - 1) if lone else x
 
-    weight = over_time("weight", channel.weight, 2)
-    bias = over_time("bias", channel.bias, 1)
-    noise = over_time("noise", channel.noise.root, 2)
+def affine_image(
+    weight: Tensor, bias: Tensor, varies: frozenset[str], z: Tensor, ctx: Context
+) -> Tensor:
+    """Weight z + bias, (*sample, *batch[, T], k).
+
+    Args:
+        weight: (*batch, [T,] k, n).
+        bias: (*batch, [T,] k).
+        varies: Which of "weight" and "bias" have the T axis, where the context is over time.
+        z: (*sample, *batch[, T], n).
+        ctx: Of one step or over time.
+    """
+    weight = over_time(weight, 2, "weight" in varies, ctx)
     mean = z @ weight.mT if weight.dim() == 2 else (weight @ z[..., None])[..., 0]
-    return GaussianRoot(mean + bias, noise)
+    return mean + over_time(bias, 1, "bias" in varies, ctx)
+
+
+def noise_root(channel: AffineConditional, ctx: Context) -> Tensor:
+    """A root of the noise, (*batch[, T or 1], k, w)."""
+    return over_time(root_of(channel.noise), 2, "noise" in channel.varies, ctx)
+
+
+def root_of(covariance: Covariance) -> Tensor:
+    """A root that has the gradients of the covariance: where one is held, its matrix has them."""
+    if covariance.matrix.requires_grad and not covariance.root.requires_grad:
+        return psd_root(covariance.matrix)
+    return covariance.root
+
+
+def over_time(x: Tensor, rank: int, varies: bool, ctx: Context) -> Tensor:
+    """X with a T axis left of its event (of that rank), of size one where it does not vary."""
+    lone = ctx.over_time and not varies and x.dim() > rank
+    return x.unsqueeze(-rank - 1) if lone else x
 
 
 class FiniteLatent(StateSpaceModel):
@@ -266,10 +297,6 @@ class Maximisable(StateSpaceModel):
     @abstractmethod
     def maximise(self, statistics: Tree) -> None:
         """Sets the parameters, honouring what is held, tied or structured."""
-
-    @abstractmethod
-    def start_values(self, data: Sequences, generator: Generator) -> None:
-        """Sets the parameters that have no value yet, from the data, in their scale."""
 
 
 class Climbable(StateSpaceModel):

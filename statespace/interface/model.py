@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Size, Tensor, nn
+from torch import Generator, Size, Tensor, nn
 from torch.distributions import Distribution
 
 from statespace.beliefs import Space, Tree, zeros
@@ -15,6 +15,7 @@ from statespace.interface.arguments import Checked, is_verb
 from statespace.interface.paths import NoPath, Path
 from statespace.interface.values import Context
 from statespace.interface.verbs import Verbs
+from statespace.sequences import Sequences
 
 if TYPE_CHECKING:
     from statespace.interface.methods import Learner, Method
@@ -138,6 +139,12 @@ class StateSpaceModel(Verbs, nn.Module, metaclass=_Model):
     @abstractmethod
     def default_learner(self) -> Learner:
         """The learner that `fit` uses where none is given."""
+
+    def start_values(self, data: Sequences, generator: Generator) -> None:
+        """Sets the parameters that have no value yet, from the data, in their scale.
+
+        Called once, when a fit begins; nothing by default.
+        """
 
     @property
     def batch_shape(self) -> Size:

@@ -17,7 +17,6 @@ import torch
 from torch import Generator, Tensor, nn
 
 from statespace.errors import InputError, NumericalError
-from statespace.interface import Maximisable
 from statespace.interface.methods import Repeated
 from statespace.interface.randomness import clone, lend
 from statespace.learning.scales import own_sizes
@@ -225,8 +224,7 @@ def started(model: Any, data: Sequences, generator: Generator) -> Iterator[Start
     modes: list[Mode] = []
     token = _MODES.set(modes)
     try:
-        if isinstance(model, Maximisable):
-            model.start_values(data, generator)
+        model.start_values(data, generator)
     finally:
         _MODES.reset(token)
     held = [p for p in model.parameters() if not p.requires_grad and id(p) not in asked]

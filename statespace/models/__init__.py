@@ -1,5 +1,7 @@
 """Models: names that someone would say."""
 
 from statespace.models.lds import LDS
+from statespace.models.noisy_rnn import NoisyRNN
+from statespace.models.nonlinear import NonlinearGaussian
 
-__all__ = ["LDS"]
+__all__ = ["LDS", "NoisyRNN", "NonlinearGaussian"]

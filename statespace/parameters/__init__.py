@@ -6,6 +6,7 @@ initial covariance) is the module that stores one parameter.
 
 from statespace.parameters.covariance import CovarianceSlot
 from statespace.parameters.declare import Declaration, Fixed, Param, Varying, declared
+from statespace.parameters.positive import PositiveSlot
 from statespace.parameters.priors import InverseWishart, Normal
 from statespace.parameters.slot import Slot
 
@@ -16,6 +17,7 @@ __all__ = [
     "InverseWishart",
     "Normal",
     "Param",
+    "PositiveSlot",
     "Slot",
     "Varying",
     "declared",

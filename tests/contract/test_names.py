@@ -45,6 +45,18 @@ SIGNATURES: dict[str, tuple[Any, str]] = {
         "initial_mean=None initial_cov=None initial=None diffuse_constant=True "
         "dtype=torch.float64 seed=None",
     ),
+    "NoisyRNN": (
+        ss.NoisyRNN,
+        "latent_dim obs_dim input_dim=0 * activation='tanh' output_activation='identity' "
+        "family='gaussian' A=None W=None b=None C=None D=None d=None Q=None R=None "
+        "initial_mean=None initial_cov=None initial=None num_categories=None df=None "
+        "dtype=torch.float64 seed=None",
+    ),
+    "NonlinearGaussian": (
+        ss.NonlinearGaussian,
+        "latent_dim obs_dim input_dim=0 * g f Q=None R=None initial_mean=None initial_cov=None "
+        "initial=None residual=None dtype=torch.float64 seed=None",
+    ),
     "local_level": (ss.LDS.local_level, ""),
     "local_trend": (ss.LDS.local_trend, ""),
     "seasonal": (ss.LDS.seasonal, "period"),
@@ -67,7 +79,8 @@ GRADIENT = {
 }  # fmt: skip
 
 NAMES = {
-    "LDS", "Kalman", "ParticleFilter", "EM", "Gradient", "Param", "Fixed", "Varying", "Trajectory",
+    "LDS", "NoisyRNN", "NonlinearGaussian",
+    "Kalman", "ParticleFilter", "EM", "Gradient", "Param", "Fixed", "Varying", "Trajectory",
     "Filtered", "Smoothed", "Forecast", "Score", "FitResult", "load", "compare", "check_model",
     "citation", "datasets", "plot", "diagnostics",
 }  # fmt: skip

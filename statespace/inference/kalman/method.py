@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -16,31 +16,24 @@ from statespace.inference.kalman.direct_smooth import smoothed
 from statespace.inference.kalman.fields import of_rows
 from statespace.inference.kalman.problem import Problem, Rows, like, problem, rows_of, system_of
 from statespace.inference.kalman.repeated import repeated
+from statespace.inference.kalman.smoothing import Shown, loops, record, run_forward
 from statespace.inference.lineargaussian import (
-    Pass,
-    Smooth,
     filter_moments,
-    forward,
     log_likelihood,
-    smooth,
     start,
 )
 from statespace.inference.lineargaussian.compiled import suits
-from statespace.inference.lineargaussian.compiled_back import run_moments
 from statespace.inference.lineargaussian.expected import Expected, run_expected
 from statespace.inference.lineargaussian.filtered import Found, run_filter
-from statespace.inference.lineargaussian.imputation import imputed_cov, imputed_mean
-from statespace.inference.lineargaussian.likelihood import check_finite, total
 from statespace.inference.lineargaussian.opening import plain_filter, run_opening
 from statespace.inference.lineargaussian.passes import Core
-from statespace.inference.lineargaussian.simulate import posterior_draws, simulate
+from statespace.inference.lineargaussian.simulate import simulate
 from statespace.interface import Filter, Info, LinearGaussian, Row, State
 from statespace.interface.methods import AtOnce, Repeated
 from statespace.interface.values import Kind
 from statespace.linalg import Covariance
 from statespace.results import Filtered, Forecast, Smoothed
-from statespace.sequences import Index, Sequences
-from statespace.shapes import every
+from statespace.sequences import Sequences
 
 __all__ = ["Kalman"]
 
@@ -91,14 +84,13 @@ class Kalman(Filter):
         found = smoothed(known, keep) if complete else None
         if found is not None:
             return found
-        lengths = torch.full(known.batch, known.rows)
-        told = (known.constant, lengths, None, known.univariate)
+        shown = Shown(torch.full(known.batch, known.rows), None, known.univariate, keep)
         p = known.problem(gaps=not complete)
         with torch.no_grad():
-            moments = self._loops(p, known.constant, keep)
+            moments = loops(p, known.constant, keep, self.core)
         if not complete and (moments is None or not bool(torch.isfinite(moments[0]).all())):
             return None
-        return self._smoothed(p, *told, keep, moments)
+        return record(p, shown, known.constant, self.core, moments)
 
     def repeated(self, model: Any, data: Sequences) -> Repeated | None:
         """From arrays laid out once, where there is one series (see `repeated`)."""
@@ -127,7 +119,7 @@ class Kalman(Filter):
         )
         p = problem(model, data, state)
         with torch.no_grad():
-            run = _forward(p)
+            run = run_forward(p)
             out = filter_moments(run, p.system, diffuse_constant=model.diffuse_constant)
         old = state.belief
         new = KalmanBelief(run.xf[-1], run.sf[-1].expand_as(out.cov[-1]), out.rows[-1])
@@ -204,62 +196,8 @@ class Kalman(Filter):
     ) -> Smoothed:
         """Without the covariances that are not kept."""
         p = problem(model, rows_of(data), state)
-        constant = model.diffuse_constant
-        return self._smoothed(p, constant, data.lengths, data.index, data.univariate, keep)
-
-    def _smoothed(
-        self,
-        p: Problem,
-        constant: bool,
-        lengths: Tensor,
-        index: Index | None,
-        univariate: bool,
-        keep: str,
-        moments: tuple[Tensor, Smooth] | None = None,
-    ) -> Smoothed:
-        with torch.no_grad():
-            value, out = moments or self._smooth(p, constant, keep)
-        k = p.skip
-        whole = out.mean.movedim(0, -2)
-
-        def draw(num: int, generator: Generator) -> Tensor:
-            told = (p.system, p.begin, whole, p.parted.observed, p.active)
-            with torch.no_grad():
-                return posterior_draws(*told, num, generator, self.core)[..., k:, :]
-
-        later = _of_y(p, out, whole, keep)
-        return Smoothed(
-            mean=whole[..., k:, :],
-            cov=out.cov[k:].movedim(0, -3),
-            cross_cov=out.cross_cov[k:].movedim(0, -3),
-            later=later,
-            log_likelihood=value,
-            kind="exact",
-            lengths=lengths,
-            sampler=draw,
-            index=index,
-            univariate=univariate,
-            repairs=out.clipped,
-            keep=keep,
-        )
-
-    def _loops(self, p: Problem, constant: bool, keep: str) -> tuple[Tensor, Smooth] | None:
-        """The log-likelihood and the smoothed moments, where compiled loops serve."""
-        if not suits(p.system, p.y, self.core):
-            return None
-        return run_moments(
-            p.system, p.begin, p.y, p.observed,
-            diffuse_constant=constant, keep=keep, gaps=p.gaps, layout=p.layout,
-        )  # fmt: skip
-
-    def _smooth(self, p: Problem, constant: bool, keep: str) -> tuple[Tensor, Smooth]:
-        """The log-likelihood and the smoothed moments."""
-        found = self._loops(p, constant, keep)
-        if found is not None:
-            return found
-        run = _forward(p, self.core)
-        value, known = total(run, diffuse_constant=constant)
-        return value, smooth(run, p.system, known, p.y.movedim(-2, 0))
+        shown = Shown(data.lengths, data.index, data.univariate, keep)
+        return record(p, shown, model.diffuse_constant, self.core)
 
     def sums(self, model: Any, data: Sequences) -> tuple[Tensor, Expected] | None:
         """EM's sums, from the compiled loops; None where those do not serve."""
@@ -289,7 +227,7 @@ class Kalman(Filter):
         on = torch.ones(shape[:-1], dtype=torch.bool, device=y.device)
         p = problem(model, Rows(y, unseen, on, inputs), state)
         with torch.no_grad():
-            run = _forward(p)
+            run = run_forward(p)
             out = filter_moments(run, p.system)
         k = p.skip
 
@@ -308,38 +246,6 @@ class Kalman(Filter):
             kind="exact",
             sampler=draw,
         )
-
-
-def _forward(p: Problem, core: Core = "plain") -> Pass:
-    run = forward(p.system, p.begin, p.y, p.observed, p.active, core=core)
-    check_finite(run)
-    return run
-
-
-def _of_y(p: Problem, out: Smooth, mean: Tensor, keep: str) -> dict[str, Callable[[], Tensor]]:
-    """Moments of y given all of it, when they are asked for."""
-    k = p.skip
-
-    def y_mean() -> Tensor:
-        y, seen = p.parted.y, p.parted.observed
-        if out.y_mean is not None:
-            return out.y_mean[k:].movedim(0, -2)
-        if every(seen):
-            return y.expand(*mean.shape[:-1], y.shape[-1])[..., k:, :]
-        with torch.no_grad():
-            return imputed_mean(p.system, y, seen, mean)[..., k:, :]
-
-    def y_cov() -> Tensor:
-        y, seen = p.y, p.parted.observed
-        m = y.shape[-1]
-        if out.y_cov is not None:
-            return out.y_cov[k:].movedim(0, -3)
-        if every(seen):
-            return y.new_zeros(m, m).expand(*mean.shape[:-1], m, m)[..., k:, :, :]
-        with torch.no_grad():
-            return imputed_cov(p.system, seen, out.cov.movedim(0, -3))[..., k:, :, :]
-
-    return {"y_mean": y_mean} | ({} if keep == "means" else {"y_cov": y_cov})
 
 
 def _moments(mean: Tensor, cov: Tensor) -> Gaussian:

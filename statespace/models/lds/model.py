@@ -16,20 +16,21 @@ from statespace.interface import Context, LinearGaussian, Maximisable, Real
 from statespace.learning import EM
 from statespace.models.lds import mstep, structural_start, subspace
 from statespace.models.lds.canonical import Identifiable
-from statespace.models.lds.initial import check_stationary, declare_start
+from statespace.models.lds.initial import check_stationary
 from statespace.models.lds.random_start import random_values
-from statespace.models.lds.record import describe, restore
-from statespace.models.lds.rows import conditional
-from statespace.models.lds.slots import (
+from statespace.models.lds.slots import Letters, shapes
+from statespace.models.lds.structural import Structural
+from statespace.models.lds.sums import sum_arguments
+from statespace.models.shared.initial import declare_start
+from statespace.models.shared.record import describe, restore
+from statespace.models.shared.rows import conditional
+from statespace.models.shared.slots import (
     MOMENTS,
-    Parameters,
     check_dtype,
     check_sizes,
     make_slots,
     one_device,
 )
-from statespace.models.lds.structural import Structural
-from statespace.models.lds.sums import sum_arguments
 from statespace.parameters import declared
 from statespace.results import Smoothed
 from statespace.sequences import Sequences
@@ -38,7 +39,7 @@ __all__ = ["LDS"]
 
 
 @register("LDS")
-class LDS(Parameters, Structural, Identifiable, LinearGaussian, Maximisable):
+class LDS(Letters, Structural, Identifiable, LinearGaussian, Maximisable):
     """A linear dynamical system with Gaussian noise.
 
         z_1 ~ N(initial_mean, initial_cov)
@@ -129,7 +130,7 @@ class LDS(Parameters, Structural, Identifiable, LinearGaussian, Maximisable):
             "initial_mean": start.mean,
             "initial_cov": start.cov,
         }
-        self.slots = make_slots(n, m, p, given, dtype, device)
+        self.slots = make_slots(shapes(n, m, p), given, dtype, device)
         self.kinds = start.kinds
         self._check_batches()
         self._check_start()
@@ -231,11 +232,12 @@ class LDS(Parameters, Structural, Identifiable, LinearGaussian, Maximisable):
         return self.replace() if isinstance(other, int) and other == 0 else NotImplemented
 
     def _describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        return describe(self)
+        return describe(self, diffuse_constant=self.diffuse_constant)
 
     @classmethod
     def _restore(cls, record: dict[str, Any], tensors: dict[str, Tensor], **functions: Any) -> LDS:
-        return restore(cls, record, tensors)
+        found: LDS = restore(cls, record, tensors, ("diffuse_constant",))
+        return found
 
     def extra_repr(self) -> str:
         inputs = f", input_dim={self.input_dim}" if self.input_dim else ""

@@ -10,44 +10,51 @@ from statespace.interface import Context
 from statespace.linalg import Covariance
 from statespace.parameters import CovarianceSlot, Slot
 
-__all__ = ["conditional"]
+__all__ = ["affine", "conditional", "covariance_of", "rows_of"]
 
 
 def conditional(
     weight: Slot, effect: Slot, offset: Slot, noise: CovarianceSlot, ctx: Context
 ) -> AffineConditional:
     """N(weight z + effect u + offset, noise), at one row or over all rows of the context."""
-    over_time = ctx.over_time
-    varies = {word for word, slot in (("weight", weight), ("noise", noise)) if slot.varies}
-    bias = _rows(offset, offset.value(), ctx)
+    matrix, bias, varies = affine(weight, effect, offset, ctx)
+    varies |= {"noise"} if noise.varies else frozenset()
+    spread = covariance_of(noise, ctx)
+    return AffineConditional(matrix, bias, spread, varies if ctx.over_time else frozenset())
+
+
+def covariance_of(noise: CovarianceSlot, ctx: Context) -> Covariance:
+    """The noise, with the rows of the context where it varies."""
+    found = noise.covariance()
+    if not noise.varies:
+        return found
+    return found.map(lambda x: rows_of(noise, x, ctx))
+
+
+def affine(
+    weight: Slot, effect: Slot, offset: Slot, ctx: Context
+) -> tuple[Tensor, Tensor, frozenset[str]]:
+    """The map weight z + effect u + offset: matrix, bias, and which of "weight" and "bias" vary."""
+    varies = {"weight"} if weight.varies else set()
+    bias = rows_of(offset, offset.value(), ctx)
     if effect.event[1]:
         driven = _driven(effect, ctx)
-        bias = (bias if offset.varies or not over_time else bias.unsqueeze(-2)) + driven
+        bias = (bias if offset.varies or not ctx.over_time else bias.unsqueeze(-2)) + driven
         varies.add("bias")
     elif offset.varies:
         varies.add("bias")
-    matrix = _rows(weight, weight.value(), ctx)
-    covariance = noise.covariance()
-    if noise.varies:
-        covariance = Covariance(
-            _rows(noise, covariance.matrix, ctx),
-            _rows(noise, covariance.root, ctx),
-            covariance.diagonal,
-        )
-    return AffineConditional(
-        matrix, bias, covariance, frozenset(varies) if over_time else frozenset()
-    )
+    return rows_of(weight, weight.value(), ctx), bias, frozenset(varies)
 
 
 def _driven(effect: Slot, ctx: Context) -> Tensor:
     """Effect u, (*batch, [T,] k)."""
-    value, u = _rows(effect, effect.value(), ctx), ctx.u
+    value, u = rows_of(effect, effect.value(), ctx), ctx.u
     if ctx.over_time and not effect.varies:
         return u @ value.mT  # (*batch, T, p) (*batch, p, k)
     return (value @ u[..., None])[..., 0]
 
 
-def _rows(slot: Slot, value: Tensor, ctx: Context) -> Tensor:
+def rows_of(slot: Slot, value: Tensor, ctx: Context) -> Tensor:
     """The rows of a varying parameter that the context names; any other value as it is."""
     if slot.num_rows is None:
         return value

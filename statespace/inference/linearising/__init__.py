@@ -1,0 +1,17 @@
+"""Nonlinear models with Gaussian states: every row made linear, one core for the rest."""
+
+from statespace.inference.linearising.methods import (
+    CubatureKalman,
+    ExtendedKalman,
+    GaussHermiteKalman,
+    PosteriorLinearisation,
+    UnscentedKalman,
+)
+
+__all__ = [
+    "CubatureKalman",
+    "ExtendedKalman",
+    "GaussHermiteKalman",
+    "PosteriorLinearisation",
+    "UnscentedKalman",
+]

@@ -1,0 +1,66 @@
+"""Why a linearising method cannot serve a model, and which methods can."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from statespace.densities import rooted
+from statespace.inference.linearising.linear import linear, network
+from statespace.inference.linearising.task import starting
+from statespace.interface import Context
+from statespace.interface.walking import view
+from statespace.sequences import Sequences
+
+__all__ = ["refusal"]
+
+
+def refusal(method: Any, model: Any, data: Sequences | None, *, moments: bool = True) -> str | None:
+    """None if it can serve the model.
+
+    Args:
+        method: The method.
+        model: Of the family that it serves.
+        data: None where none are there yet.
+        moments: Whether it asks the emission for mean and covariance.
+    """
+    name, kind = type(method).__name__, type(model).__name__
+    if "z" in model.reads:
+        return (
+            f"{name} serves models whose memory does not read z, and that of {kind} does. "
+            "Use ParticleFilter, which gives every particle a memory of its own."
+        )
+    if "y" in model.reads and data is not None and not data.complete:
+        return (
+            f"{name} needs every y where the memory reads it, as that of {kind} does, and some are "
+            "missing. Use ParticleFilter, which draws them."
+        )
+    if linear(model) is not None:
+        return None
+    net = None if model.reads else network(model)
+    if net is not None and net.prior.diffuse is not None and bool(net.prior.diffuse.any()):
+        return (
+            f"{name} linearises {kind} about a mean, and a diffuse start has none. Give initial "
+            "moments, or state= to go on from data. Methods that serve a diffuse start: Kalman, of "
+            "linear models."
+        )
+    return _without_moments(name, model) if moments else None
+
+
+@torch.no_grad()
+def _without_moments(name: str, model: Any) -> str | None:
+    """The emission is evaluated once, at the mean of the start."""
+    state = starting(model, torch.Size(model.batch_shape), ())
+    t = torch.zeros((), dtype=torch.int64, device=model.device)
+    u = torch.zeros(model.input_dim, dtype=model.dtype, device=model.device)
+    density = model.emission(state.belief.mean, Context(t, u, view(model, state.memory, u)))
+    found = rooted(density)
+    if found is not None and all(bool(torch.isfinite(x).all()) for x in found):
+        return None
+    what = type(getattr(density, "base_dist", density)).__name__
+    lack = "has neither" if found is None else "does not have both, finite,"
+    return (
+        f"{name} linearises mean and covariance of y, and the emission of {type(model).__name__}, "
+        f"a {what}, {lack}. Methods that serve it: Laplace, ParticleFilter."
+    )

@@ -1,0 +1,283 @@
+"""`NoisyRNN`: its densities against explicit loops, an LDS where it is one, storage, refusals."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+import statespace as ss
+from statespace.errors import InputError, InputTypeError, StorageError
+from statespace.interface import Context, Network
+
+F64 = torch.float64
+N, M, P, T = 3, 2, 2, 6
+FAMILIES: dict[str, dict[str, Any]] = {
+    "gaussian": {},
+    "student_t": {"family": "student_t", "df": 4.0},
+    "bernoulli": {"family": "bernoulli"},
+    "poisson": {"family": "poisson"},
+    "categorical": {"family": "categorical", "num_categories": 4},
+}
+NAMED = {
+    "identity": lambda x: x,
+    "tanh": math.tanh,
+    "relu": lambda x: max(x, 0.0),
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+    "softplus": lambda x: math.log1p(math.exp(x)),
+}
+
+
+def swish(x: torch.Tensor) -> torch.Tensor:
+    return x * torch.sigmoid(x)
+
+
+def network(family: str = "gaussian", **changes: Any) -> ss.NoisyRNN:
+    sizes = (N, 1 if family == "categorical" else M, P)
+    return ss.NoisyRNN(*sizes, **{"seed": 0, **FAMILIES[family], **changes})
+
+
+def sampled(model: Any, u: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    drawn = model.sample(T, inputs=u, seed=seed)
+    return drawn.z, drawn.y
+
+
+def draws(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=F64, generator=torch.Generator().manual_seed(seed))
+
+
+def gaussian_log(x: Any, mean: Any, cov: Any) -> float:
+    e = x - mean
+    value = e @ np.linalg.solve(cov, e) + np.linalg.slogdet(cov)[1] + len(e) * np.log(2 * np.pi)
+    return -0.5 * value
+
+
+def emission_log(family: str, y: Any, eta: Any, r: Any, df: float) -> float:
+    """log p(y_t | eta), entry by entry, from the formulas."""
+    if family == "gaussian":
+        return gaussian_log(y, eta, r)
+    total = 0.0
+    for i, value in enumerate(y):
+        if family == "student_t":
+            scale = math.sqrt(r[i, i])
+            e = (value - eta[i]) / scale
+            total += math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - math.log(scale)
+            total -= 0.5 * math.log(df * math.pi) + (df + 1) / 2 * math.log1p(e * e / df)
+        elif family == "bernoulli":
+            total += value * eta[i] - math.log1p(math.exp(eta[i]))
+        elif family == "poisson":
+            total += value * eta[i] - math.exp(eta[i]) - math.lgamma(value + 1)
+        else:
+            total += eta[int(value)] - math.log(sum(math.exp(x) for x in eta))
+    return total
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("activation", NAMED)
+def test_the_joint_is_that_of_explicit_loops(family: str, activation: str) -> None:
+    """Row by row and entry by entry, with inputs: u_t moves z_t and y_t, u_1 moves y_1 alone."""
+    rnn = network(family, activation=activation)
+    u = draws(T, P, seed=1)
+    z, y = sampled(rnn, u, seed=2)
+    v = {k: rnn.slot(k).value().detach().numpy() for k in rnn.slots}
+    g = np.vectorize(NAMED[activation], otypes=[float])
+    zs, us = z.numpy(), u.numpy()
+    total = gaussian_log(zs[0], v["initial_mean"], v["initial_cov"])
+    for t in range(T):
+        if t:
+            mean = g(v["A"] @ zs[t - 1] + v["W"] @ us[t] + v["b"])
+            total += gaussian_log(zs[t], mean, v["Q"])
+        eta = v["C"] @ zs[t] + v["D"] @ us[t] + v["d"]
+        df = float(v["df"][0]) if "df" in v else 0.0
+        total += emission_log(family, y[t].numpy(), eta, v.get("R"), df)
+    assert_close(float(rnn.log_joint(z, y, u).detach()), total, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("batch", [(), (2,)])
+@pytest.mark.parametrize("over_time", [False, True])
+@pytest.mark.parametrize("activation", [*NAMED, swish])
+@pytest.mark.parametrize("output", ["identity", "softplus", swish])
+def test_network_and_densities_are_one_model(
+    activation: Any, output: Any, over_time: bool, batch: tuple[int, ...]
+) -> None:
+    """Also with one model per series, and with parameters that vary in time."""
+    kwargs = {"activation": activation, "output_activation": output}
+    values = {
+        "A": ss.Varying(draws(*batch, T, N, N)) if over_time else draws(*batch, N, N),
+        "R": ss.Varying(torch.eye(M, dtype=F64) * draws(T, 1, 1).exp()) if over_time else None,
+    }
+    rnn = network(**kwargs, **values)
+    u = draws(*batch, T, P, seed=1)
+    every = Context(torch.arange(T), u, u[..., :0])
+    ctx = every if over_time else every.row(1)
+    z = draws(4, *batch, *((T,) if over_time else ()), N, seed=2)
+    found = rnn.network(ctx)
+    assert isinstance(found, Network)
+    for law, part, g in (
+        (rnn.transition(z, ctx), found.dynamics, found.transition),
+        (rnn.emission(z, ctx), found.readout, found.emission),
+    ):
+        for t in range(T) if over_time else (0,):
+
+            def row(x: torch.Tensor, name: str, rank: int, t: int = t, part: Any = part) -> Any:
+                return x.select(-rank - 1, t) if name in part.varies else x
+
+            weight, bias = row(part.weight, "weight", 2), row(part.bias, "bias", 1)
+            at = z[..., t, :] if over_time else z
+            mean = g((weight @ at[..., None])[..., 0] + bias)
+            noise = row(part.noise.matrix, "noise", 2).expand(*mean.shape[:-1], -1, -1)
+            pick = (lambda x, r, t=t: x.select(-r - 1, t)) if over_time else (lambda x, r: x)
+            assert_close(pick(law.mean, 1), mean, rtol=1e-13, atol=1e-13)
+            assert_close(pick(law.covariance_matrix, 2), noise, rtol=1e-12, atol=1e-12)
+    first = rnn.initial(every.row(0))
+    assert_close(first.mean, found.prior.mean)
+    assert_close(first.covariance_matrix, found.prior.cov)
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f != "gaussian"])
+def test_other_families_are_no_network(family: str) -> None:
+    """Compiled loops for Gaussian emissions do not see them."""
+    ctx = Context(torch.tensor(0), draws(P), draws(0))
+    assert network(family).network(ctx) is None
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_keeps_the_contract(family: str) -> None:
+    """In both dtypes; gaps are marginalised entry by entry."""
+    assert ss.check_model(network(family))
+    single = network(family, dtype=torch.float32)
+    assert single.dtype == torch.float32
+    assert ss.check_model(single)
+
+
+def test_with_identities_it_is_an_lds() -> None:
+    """The same joint density and gradient; nothing is learned beside what the LDS learns."""
+    lds = ss.LDS(N, M, P, seed=3)
+    values = {k: lds.slot(k).value().detach() for k in lds.slots}
+    values["W"] = values.pop("B")
+    rnn = ss.NoisyRNN(N, M, P, activation="identity", initial="estimate", **values)
+    u = draws(4, T, P)
+    z, y = sampled(lds, u, seed=1)
+    y[0, 2, 0] = math.nan
+    one, two = lds.log_joint(z, y, u), rnn.log_joint(z, y, u)
+    assert_close(one, two, rtol=1e-13, atol=1e-13)
+    left = torch.autograd.grad(one.sum(), lds.slot("A").theta)[0]
+    assert_close(left, torch.autograd.grad(two.sum(), rnn.slot("A").theta)[0])
+    plain = ss.NoisyRNN(N, M, P, activation="identity", seed=0)
+    assert plain.num_params == ss.LDS(N, M, P, seed=0).num_params
+
+
+def test_untied_over_time_the_gradients_add_up() -> None:
+    """The gradient of a parameter is the sum of the gradients of its copies, one for each row."""
+    tied = network(activation="tanh")
+    u = draws(T, P)
+    z, y = sampled(tied, u, seed=1)
+    names = ("A", "W", "b", "C", "D", "d", "Q", "R")
+    value = tied.log_joint(z, y, u)
+    sums = torch.autograd.grad(value, [tied.slot(k).theta for k in names])
+    copies = {}
+    for k in names:
+        own = tied.slot(k).value().detach()
+        copies[k] = ss.Varying(ss.Param(own.expand(T, *own.shape)))
+    moments = {k: tied.slot(k).value().detach() for k in ("initial_mean", "initial_cov")}
+    loose = ss.NoisyRNN(N, M, P, **copies, **moments)
+    again = loose.log_joint(z, y, u)
+    assert_close(again, value)
+    parts = torch.autograd.grad(again, [loose.slot(k).theta for k in names])
+    for name, whole, each in zip(names, sums, parts, strict=True):
+        assert each.shape == (T, *whole.shape)
+        assert_close(each.sum(0), whole, rtol=1e-11, atol=1e-11, msg=name)
+        if name in ("A", "W", "b", "Q"):
+            assert not each[0].any()  # no transition leads into z_1
+    assert loose.num_params == sum(
+        s.n_free * (T - (k in "AWbQ")) for k, s in loose._slots() if k in names
+    )
+
+
+def test_a_held_noise_keeps_its_graph() -> None:
+    """Fixed(v) is held, and the joint density is differentiable in what v came from."""
+    root = draws(N, N).requires_grad_()
+    rnn = network(Q=ss.Fixed(root @ root.mT + torch.eye(N, dtype=F64)))
+    u = draws(T, P)
+    z, y = sampled(rnn, u, seed=1)
+
+    def value(r: torch.Tensor) -> torch.Tensor:
+        return network(Q=ss.Fixed(r @ r.mT + torch.eye(N, dtype=F64))).log_joint(z, y, u)
+
+    assert torch.autograd.gradcheck(value, root)
+
+
+# ------------------------------------------------------------------ storage
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_saved_is_loaded(family: str, tmp_path: Any) -> None:
+    """Bit for bit, with the family, the activations and what is learned."""
+    kwargs = {"output_activation": "softplus"} if family in ("gaussian", "student_t") else {}
+    rnn = network(family, activation="sigmoid", A=ss.Fixed(draws(N, N)), **kwargs)
+    rnn.save(tmp_path / "rnn")
+    again = ss.load(tmp_path / "rnn")
+    assert repr(again) == repr(rnn)
+    assert again.output_activation.name == rnn.output_activation.name
+    for name in rnn.slots:
+        assert torch.equal(again.slot(name).value(), rnn.slot(name).value())
+
+
+def test_a_function_is_handed_over_again(tmp_path: Any) -> None:
+    """It is not stored; without it the error names it."""
+    rnn = network(activation=swish)
+    rnn.save(tmp_path / "rnn")
+    with pytest.raises(StorageError, match="activation"):
+        ss.load(tmp_path / "rnn")
+    again = ss.load(tmp_path / "rnn", activation=swish)
+    assert again.activation.function is swish
+    assert torch.equal(again.A, rnn.A)
+
+
+# ------------------------------------------------------------------ wrong input
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "kind", "words"),
+    [
+        ({"family": "poison"}, InputError, "`family`: expected one of"),
+        ({"family": "poisson", "R": np.eye(M)}, InputError, "`R`: expected none.*Leave it out"),
+        ({"family": "poisson", "output_activation": "softplus"}, InputError, "log rates"),
+        ({"family": "bernoulli", "output_activation": swish}, InputError, "logits"),
+        ({"df": 3.0}, InputError, "`df`: expected none.*student_t"),
+        ({"family": "student_t", "df": 1.5}, InputError, "`df`: expected more than 2.*Fixed"),
+        ({"family": "student_t", "df": ss.Fixed(-1.0)}, InputError, "`df`: expected positive"),
+        ({"family": "student_t", "R": [[1.0, 0.5], [0.5, 1.0]]}, InputError, "`R`: expected"),
+        ({"family": "student_t", "R": ss.Fixed([[1.0, 0.5], [0.5, 1.0]])}, InputError, "diagonal"),
+        ({"num_categories": 3}, InputError, "`num_categories`: expected none"),
+        ({"family": "categorical"}, InputError, "`obs_dim`: expected 1"),
+        ({"activation": "tanhh"}, InputError, "`activation`: expected"),
+        ({"activation": 3}, InputTypeError, "`activation`: expected"),
+        ({"activation": lambda x: x.sum()}, InputError, "`activation`: expected"),
+        ({"initial": "stationary"}, InputError, "`initial`: expected one of"),
+        ({"initial": "diffuse"}, InputError, "`initial`: expected one of"),
+        ({"A": np.eye(2)}, InputError, "`A`: expected shape"),
+        ({"Aa": np.eye(3)}, InputTypeError, "Aa"),
+    ],
+)
+def test_wrong_arguments_are_refused(kwargs: Any, kind: type[Exception], words: str) -> None:
+    """In one sentence that names the argument and says what to do."""
+    with pytest.raises(kind, match=words):
+        ss.NoisyRNN(N, M, P, **kwargs)
+
+
+@pytest.mark.parametrize(("count", "kind"), [(None, InputTypeError), (1, InputError)])
+def test_categories_are_counted(count: Any, kind: type[Exception]) -> None:
+    """V is a number of at least two."""
+    with pytest.raises(kind, match="`num_categories`: expected"):
+        ss.NoisyRNN(N, 1, family="categorical", num_categories=count)
+
+
+def test_what_has_no_value_is_named() -> None:
+    """Before fit, every verb says which parameters lack values."""
+    with pytest.raises(InputError, match="`A, W, b, C"):
+        ss.NoisyRNN(N, M, P).sample(3, inputs=draws(3, P))

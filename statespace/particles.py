@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 SCHEMES = ("systematic", "stratified", "multinomial", "residual")
+_HAIR = 1e-9  # of a copy: equal weights are whole copies, though rounding says less
 
 
 def normalise(log_weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,8 +144,8 @@ def ancestors_at(log_weights: Tensor, uniform: Tensor, num: int, scheme: str) ->
     if scheme == "multinomial":
         return invert(weights, uniform)
     # residual: floor(num w_k) copies of each, the rest drawn from what is left over
-    copies = (num * weights).floor()
-    left = num * weights - copies
+    copies = (num * weights + _HAIR).floor()
+    left = (num * weights - copies).clamp_min(0)
     sure = copies.sum(0)
     drawn = invert(torch.where(left.sum(0) > 0, left, weights), uniform)
     kept = invert(torch.where(sure > 0, copies, weights), (steps + 0.5) / sure.clamp_min(1))

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from statespace.kernels.network_filter import filter_network
     from statespace.kernels.network_score import score_network
     from statespace.kernels.network_smooth import smooth_network
+    from statespace.kernels.normals import make_normal, turn_normal
+    from statespace.kernels.particles import filter_particles
     from statespace.kernels.settled_back import settle_back
     from statespace.kernels.shared_back import means_back
     from statespace.kernels.shared_covs import settle
@@ -53,7 +55,9 @@ __all__ = [
     "filter_each",
     "filter_means",
     "filter_network",
+    "filter_particles",
     "filter_shared",
+    "make_normal",
     "means",
     "means_back",
     "quick",
@@ -64,6 +68,7 @@ __all__ = [
     "smooth_each",
     "smooth_network",
     "spread",
+    "turn_normal",
 ]
 
 _NAMES = {  # where each name lives; imported, and numba with it, when it is first asked for
@@ -72,7 +77,10 @@ _NAMES = {  # where each name lives; imported, and numba with it, when it is fir
     "filter_each": "forward",
     "filter_means": "filtering",
     "filter_network": "network_filter",
+    "filter_particles": "particles",
     "filter_shared": "filtering",
+    "make_normal": "normals",
+    "turn_normal": "normals",
     "means": "shared_means",
     "means_back": "shared_back",
     "quick": "compiling",

@@ -12,8 +12,15 @@ from torch import Generator, Tensor
 from statespace.beliefs import Finite, Real, Tree
 from statespace.errors import InputError, InputTypeError, expected
 from statespace.inference.particle.backward import smooth
+from statespace.inference.particle.compiled import run
 from statespace.inference.particle.record import Row as Held
-from statespace.inference.particle.record import fits, prediction, record, summarised
+from statespace.inference.particle.record import (
+    fits,
+    prediction,
+    record,
+    record_of,
+    summarised,
+)
 from statespace.inference.particle.select import Selection
 from statespace.inference.particle.stochastic import Moved, beginning, move, one_per_particle
 from statespace.interface import (
@@ -171,6 +178,10 @@ class ParticleFilter(Filter):
         with lend(generator) as lent:
             at = self._begin(model, data, lent, state)
             held = keep == "all" and fits(at.belief, data)
+            found = run(model, data, at, self._how, moments=True, held=held)
+            if found is not None:
+                end = replace(found.state, generator=generator)
+                return record_of(self.kind(model, data), data, found.told, end)
             for row in rows_of(data, self._encoding(model, data)):
                 if bool(row.active.any()):
                     moved = move(model, at, row, self._how)
@@ -186,6 +197,10 @@ class ParticleFilter(Filter):
         total = torch.zeros(data.batch_shape, dtype=model.dtype, device=model.device)
         with lend(generator) as lent:
             at = self._begin(model, data, lent, state)
+            found = run(model, data, at, self._how)
+            if found is not None:
+                value = torch.from_numpy(found.told.increments).sum(-1)
+                return value.reshape(data.batch_shape)
             for row in rows_of(data, self._encoding(model, data)):
                 if bool(row.active.any()):
                     moved = move(model, at, row, self._how)

@@ -18,11 +18,12 @@ from statespace.densities import moments
 from statespace.inference.particle.stochastic import Moved
 from statespace.interface import Info, State
 from statespace.interface.stepping import filtered
+from statespace.kernels.particle_tables import Told
 from statespace.particles import Particles, average_moments, effective_size, first_lost
 from statespace.results import Filtered
 from statespace.sequences import Sequences
 
-__all__ = ["Row", "fits", "points", "prediction", "record", "summarised"]
+__all__ = ["Row", "fits", "points", "prediction", "record", "record_of", "summarised"]
 
 _MOST = 2**25  # numbers of all particles of all rows that a record still holds
 
@@ -102,6 +103,39 @@ def record(kind: str, data: Sequences, rows: Sequence[Row], state: State) -> Fil
         ancestors=_stack([row.ancestors for row in whole], -2),
         particles=_stack([row.points for row in whole], -3),
         lost=first_lost(torch.stack([row.info.increment for row in whole], -1)),
+    )
+
+
+def record_of(kind: str, data: Sequences, told: Told, state: State) -> Filtered:
+    """The record of what the compiled loops told."""
+
+    def found(name: str) -> Tensor | None:
+        value = torch.from_numpy(getattr(told, name))  # (series, T, ...)
+        return value.reshape(*data.batch_shape, *value.shape[1:]) if value.shape[1] else None
+
+    increments, y_mean = found("increments"), found("y_mean")
+    assert increments is not None
+    assert y_mean is not None
+    gap = data.values - y_mean
+    return Filtered(
+        mean=found("mean"),
+        cov=found("cov"),
+        predicted_mean=found("predicted_mean"),
+        predicted_cov=found("predicted_cov"),
+        y_mean=y_mean,
+        y_cov=found("y_cov"),
+        innovations=torch.where(data.observed, gap, torch.full_like(gap, torch.nan)),
+        increments=increments,
+        log_likelihood=increments.sum(-1),
+        kind=kind,
+        state=state,
+        lengths=data.lengths,
+        index=data.index,
+        univariate=data.univariate,
+        ess=found("size"),
+        ancestors=found("ancestors"),
+        particles=found("points"),
+        lost=first_lost(increments),
     )
 
 

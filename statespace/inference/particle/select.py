@@ -16,9 +16,9 @@ from statespace.interface import Context, Guide, Method, Row, State
 from statespace.interface.walking import advance, prior_at
 from statespace.particles import ancestors_at, effective_size, normalise, uniforms
 
-__all__ = ["Selection", "outlook", "selected"]
+__all__ = ["DEFENCE", "Selection", "outlook", "selected"]
 
-_DEFENCE = 0.05  # share of ancestors of the auxiliary filter that are chosen without a look ahead
+DEFENCE = 0.05  # share of ancestors of the auxiliary filter that are chosen without a look ahead
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def selected(
         guess = outlook(model, state, memory, h, row)
         looked, _ = normalise(plain + torch.where(pays, guess, torch.zeros_like(guess)))
         # some go on by their weights: a promise may be far too low, and then nothing bounds w / q
-        first = torch.logaddexp(looked + math.log1p(-_DEFENCE), plain + math.log(_DEFENCE))
+        first = torch.logaddexp(looked + math.log1p(-DEFENCE), plain + math.log(DEFENCE))
     else:
         first = plain
     # a hair above 1, so that threshold 1 means always

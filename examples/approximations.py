@@ -217,7 +217,7 @@ def main() -> list[Row]:
     print(table(rows))
     for r in rows:
         if r.method.startswith("particles"):
-            assert abs(r.error) < 5 * r.stderr + 0.05, r
+            assert abs(r.error) < 4 * r.stderr, r
             assert r.off < 0.15, r
     return rows
 

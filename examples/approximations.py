@@ -135,7 +135,8 @@ def by_quadrature(problem: Problem, y: Tensor, points: int = 1500) -> Filtered:
             means.append(float((weights * grid).sum() / weights.sum()))
             spread = (weights * (grid - means[-1]).square()).sum() / weights.sum()
             stddevs.append(math.sqrt(spread))
-    return Filtered(total, torch.tensor(means).double(), torch.tensor(stddevs).double())
+    exact = torch.float64
+    return Filtered(total, torch.tensor(means, dtype=exact), torch.tensor(stddevs, dtype=exact))
 
 
 METHODS: dict[str, Callable[[], Any]] = {

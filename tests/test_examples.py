@@ -1,0 +1,27 @@
+"""The examples run, and their own assertions about their numbers hold."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+ALONE = ("approximations.py", "stochastic_volatility.py")  # need no data beyond the package's
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALONE)
+def test_runs(name, tmp_path):
+    """In a process of its own, from an empty folder."""
+    path = os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

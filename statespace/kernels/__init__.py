@@ -16,6 +16,8 @@ from statespace.kernels.tables import (
     Ends,
     Filter,
     Model,
+    Points,
+    Rows,
     Score,
     Second,
     Shared,
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from statespace.kernels.filtering import filter_means, filter_shared
     from statespace.kernels.forward import filter_each
     from statespace.kernels.lanes import Lanes
-    from statespace.kernels.network_filter import filter_network
+    from statespace.kernels.network_filter import filter_network, filter_points
     from statespace.kernels.network_score import score_network
     from statespace.kernels.network_smooth import smooth_network
     from statespace.kernels.settled_back import settle_back
@@ -44,6 +46,8 @@ __all__ = [
     "Filter",
     "Lanes",
     "Model",
+    "Points",
+    "Rows",
     "Score",
     "Second",
     "Shared",
@@ -52,6 +56,7 @@ __all__ = [
     "filter_each",
     "filter_means",
     "filter_network",
+    "filter_points",
     "filter_shared",
     "means",
     "means_back",
@@ -71,6 +76,7 @@ _NAMES = {  # where each name lives; imported, and numba with it, when it is fir
     "filter_each": "forward",
     "filter_means": "filtering",
     "filter_network": "network_filter",
+    "filter_points": "network_filter",
     "filter_shared": "filtering",
     "means": "shared_means",
     "means_back": "shared_back",

@@ -17,6 +17,8 @@ from statespace.kernels.tables import (
     Ends,
     Filter,
     Model,
+    Points,
+    Rows,
     Score,
     Second,
     Shared,
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from statespace.kernels.filtering import filter_means, filter_shared
     from statespace.kernels.forward import filter_each
     from statespace.kernels.lanes import Lanes
-    from statespace.kernels.network_filter import filter_network
+    from statespace.kernels.network_filter import filter_network, filter_points
     from statespace.kernels.network_score import score_network
     from statespace.kernels.network_smooth import smooth_network
     from statespace.kernels.normals import make_normal, turn_normal
@@ -47,6 +49,8 @@ __all__ = [
     "Filter",
     "Lanes",
     "Model",
+    "Points",
+    "Rows",
     "Score",
     "Second",
     "Shared",
@@ -56,6 +60,7 @@ __all__ = [
     "filter_means",
     "filter_network",
     "filter_particles",
+    "filter_points",
     "filter_shared",
     "make_normal",
     "means",
@@ -78,6 +83,7 @@ _NAMES = {  # where each name lives; imported, and numba with it, when it is fir
     "filter_means": "filtering",
     "filter_network": "network_filter",
     "filter_particles": "particles",
+    "filter_points": "network_filter",
     "filter_shared": "filtering",
     "make_normal": "normals",
     "turn_normal": "normals",

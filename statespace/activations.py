@@ -52,12 +52,17 @@ def _sigmoid_slope(x: Tensor) -> Tensor:
     return s * (1 - s)
 
 
+def _softplus(x: Tensor) -> Tensor:
+    """Log(1 + e^x); torch's own leaves out e^-x from 20 on, where it still counts."""
+    return torch.nn.functional.softplus(x, threshold=40.0)
+
+
 ACTIVATIONS: dict[str, Activation] = {
     "identity": Activation("identity", lambda x: x, torch.ones_like),
     "tanh": Activation("tanh", torch.tanh, _tanh_slope),
     "relu": Activation("relu", torch.relu, lambda x: (x > 0).to(x.dtype)),
     "sigmoid": Activation("sigmoid", torch.sigmoid, _sigmoid_slope),
-    "softplus": Activation("softplus", torch.nn.functional.softplus, torch.sigmoid),
+    "softplus": Activation("softplus", _softplus, torch.sigmoid),
 }
 
 

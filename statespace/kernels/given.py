@@ -19,6 +19,7 @@ __all__ = [
     "begin",
     "given_of",
     "read_row",
+    "read_y",
     "row_of",
     "sizes_of",
 ]
@@ -104,6 +105,22 @@ def read_row(lanes, z, g, first, count, t, y):
     """y_t - d_t of a block of series into lane memory, NaN where not observed or no series."""
     w = width(lanes)
     m = z.m
+    read_y(lanes, z, g, first, count, t, y)
+    shift = ahead(g.d, row_of(g.d_rows, t) * m)
+    if g.d_series > 1:
+        for lane in range(count):
+            for i in range(m):
+                y[i * w + lane] -= shift[(first + lane) * g.d_rows * m + i]
+    else:
+        for i in range(m):
+            store(lanes, y, i * w, load(lanes, y, i * w) - splat_at(lanes, shift, i))
+
+
+@inner
+def read_y(lanes, z, g, first, count, t, y):
+    """y_t itself, likewise."""
+    w = width(lanes)
+    m = z.m
     step = z.t_max * m
     place = first * step + t * m
     if count == w:
@@ -121,14 +138,6 @@ def read_row(lanes, z, g, first, count, t, y):
             for i in range(m):
                 if g.seen[place + lane * step + i] == 0:
                     y[i * w + lane] = np.nan
-    shift = ahead(g.d, row_of(g.d_rows, t) * m)
-    if g.d_series > 1:
-        for lane in range(count):
-            for i in range(m):
-                y[i * w + lane] -= shift[(first + lane) * g.d_rows * m + i]
-    else:
-        for i in range(m):
-            store(lanes, y, i * w, load(lanes, y, i * w) - splat_at(lanes, shift, i))
 
 
 @inner

@@ -9,8 +9,19 @@ from __future__ import annotations
 from statespace.kernels.compiling import inner
 from statespace.kernels.factor import filled, pk
 from statespace.kernels.lanes import load, splat_at, store, width
+from statespace.kernels.memory import ahead
 
-__all__ = ["add_band", "add_outer", "add_product", "add_square", "set_zero"]
+__all__ = [
+    "add_band",
+    "add_outer",
+    "add_pair",
+    "add_product",
+    "add_square",
+    "by_rows",
+    "by_table",
+    "set_zero",
+    "table_square",
+]
 
 
 @inner
@@ -118,3 +129,96 @@ def add_one(lanes, left, l0, rows, right, r0, columns, turns, out, o):
         a += rows * w
         b += columns * w
     store(lanes, out, o * w, value)
+
+
+@inner
+def by_rows(lanes, x, rows, y, columns, size, out):
+    """Out (rows, columns) = X Y', of X (rows, size) and Y (columns, size)."""
+    w = width(lanes)
+    zero = filled(lanes, out, 0.0)
+    i = 0
+    while i < rows:
+        two_rows = i + 1 < rows
+        j = 0
+        while j < columns:
+            two_columns = j + 1 < columns
+            a, b = i * size * w, (i + 1 if two_rows else i) * size * w
+            c, d = j * size * w, (j + 1 if two_columns else j) * size * w
+            p, q, r, s = zero, zero, zero, zero
+            for h in range(0, size * w, w):
+                one, two = load(lanes, x, a + h), load(lanes, x, b + h)
+                three, four = load(lanes, y, c + h), load(lanes, y, d + h)
+                p = p + one * three
+                q = q + one * four
+                r = r + two * three
+                s = s + two * four
+            o = (i * columns + j) * w
+            store(lanes, out, o, p)
+            if two_columns:
+                store(lanes, out, o + w, q)
+            if two_rows:
+                store(lanes, out, o + columns * w, r)
+                if two_columns:
+                    store(lanes, out, o + columns * w + w, s)
+            j += 2
+        i += 2
+
+
+@inner
+def by_table(lanes, x, rows, table, n, out):
+    """Out (rows, n) = X A, of X (rows, n) and a table A (n, n)."""
+    w = width(lanes)
+    set_zero(lanes, out, rows * n)
+    for i in range(rows):
+        at = i * n * w
+        add_product(lanes, table, 1, n, n, n, ahead(x, at), ahead(out, at))
+
+
+@inner
+def table_square(lanes, table, n, x, out):
+    """Out = A' X (n, n) of a table A, where that is symmetric: from half of it."""
+    w = width(lanes)
+    zero = filled(lanes, out, 0.0)
+    for j in range(n):
+        i = j
+        while i + 4 <= n:
+            p, q, r, s = zero, zero, zero, zero
+            for h in range(n):
+                own, at = load(lanes, x, (h * n + j) * w), h * n + i
+                p = p + splat_at(lanes, table, at) * own
+                q = q + splat_at(lanes, table, at + 1) * own
+                r = r + splat_at(lanes, table, at + 2) * own
+                s = s + splat_at(lanes, table, at + 3) * own
+            put_both(lanes, n, i, j, p, out)
+            put_both(lanes, n, i + 1, j, q, out)
+            put_both(lanes, n, i + 2, j, r, out)
+            put_both(lanes, n, i + 3, j, s, out)
+            i += 4
+        while i < n:
+            p = zero
+            for h in range(n):
+                p = p + splat_at(lanes, table, h * n + i) * load(lanes, x, (h * n + j) * w)
+            put_both(lanes, n, i, j, p, out)
+            i += 1
+
+
+@inner
+def put_both(lanes, n, i, j, value, out):
+    """A number into (i, j) and (j, i) of a matrix (n, n)."""
+    w = width(lanes)
+    store(lanes, out, (i * n + j) * w, value)
+    store(lanes, out, (j * n + i) * w, value)
+
+
+@inner
+def add_pair(lanes, x, y, rows, n, out):
+    """Out (n, n) += (X' Y + Y' X) / 2, of X and Y (rows, n)."""
+    w = width(lanes)
+    half = filled(lanes, out, 0.5)
+    for i in range(n):
+        for j in range(i + 1):
+            value = filled(lanes, out, 0.0)
+            for a in range(0, rows * n * w, n * w):
+                value = value + load(lanes, x, a + i * w) * load(lanes, y, a + j * w)
+                value = value + load(lanes, y, a + i * w) * load(lanes, x, a + j * w)
+            put_both(lanes, n, i, j, load(lanes, out, (i * n + j) * w) + half * value, out)

@@ -15,7 +15,7 @@ from numba.extending import intrinsic, overload
 from statespace.kernels.lanes import LanesType, VectorType, load, splat_at, store, width
 from statespace.kernels.memory import ahead
 
-__all__ = ["add_dot", "add_scaled", "take_away", "turn_column", "turn_triangle", "weigh"]
+__all__ = ["add_dot", "add_scaled", "eight", "take_away", "turn_column", "turn_triangle", "weigh"]
 
 
 def _strip(entries: int) -> Any:
@@ -31,7 +31,7 @@ def _strip(entries: int) -> Any:
     return lanes
 
 
-_eight = _strip(8)
+eight = _strip(8)
 _LEAST = (
     12  # entries from which strips are worth it: what was just written one by one is slow to read
 )
@@ -83,10 +83,10 @@ def _add_dot(lanes, value, x, y, count):
     def one(lanes, value, x, y, count):
         j = 0
         if count >= _LEAST:
-            total = load(_eight(), x, 0) * load(_eight(), y, 0)
+            total = load(eight(), x, 0) * load(eight(), y, 0)
             j = 8
             while j + 8 <= count:
-                total = total + load(_eight(), x, j) * load(_eight(), y, j)
+                total = total + load(eight(), x, j) * load(eight(), y, j)
                 j += 8
             value = value + _total(total)
         while j < count:
@@ -124,16 +124,16 @@ def _turn_triangle(lanes, a, u, n, out, columns):
                 v2, v3 = load(lanes, a, r + j), load(lanes, a, s + j)
                 h = 0
                 if j >= 8:
-                    own = load(_eight(), column, 0)
-                    t0, t1 = load(_eight(), a, p) * own, load(_eight(), a, q) * own
-                    t2, t3 = load(_eight(), a, r) * own, load(_eight(), a, s) * own
+                    own = load(eight(), column, 0)
+                    t0, t1 = load(eight(), a, p) * own, load(eight(), a, q) * own
+                    t2, t3 = load(eight(), a, r) * own, load(eight(), a, s) * own
                     h = 8
                     while h + 8 <= j:
-                        own = load(_eight(), column, h)
-                        t0 = t0 + load(_eight(), a, p + h) * own
-                        t1 = t1 + load(_eight(), a, q + h) * own
-                        t2 = t2 + load(_eight(), a, r + h) * own
-                        t3 = t3 + load(_eight(), a, s + h) * own
+                        own = load(eight(), column, h)
+                        t0 = t0 + load(eight(), a, p + h) * own
+                        t1 = t1 + load(eight(), a, q + h) * own
+                        t2 = t2 + load(eight(), a, r + h) * own
+                        t3 = t3 + load(eight(), a, s + h) * own
                         h += 8
                     v0, v1, v2, v3 = (
                         v0 + _total(t0),
@@ -177,9 +177,9 @@ def _add_scaled(lanes, out, factor, x, count):
     def one(lanes, out, factor, x, count):
         j = 0
         if count >= _LEAST:
-            by = _all(_eight(), factor)
+            by = _all(eight(), factor)
             while j + 8 <= count:
-                store(_eight(), out, j, load(_eight(), out, j) + by * load(_eight(), x, j))
+                store(eight(), out, j, load(eight(), out, j) + by * load(eight(), x, j))
                 j += 8
         while j < count:
             store(lanes, out, j, load(lanes, out, j) + factor * load(lanes, x, j))
@@ -214,16 +214,16 @@ def _take_away(lanes, zero, rows, count, columns, own, by, over, u):
             while a + 4 <= count:  # four rows at a time, so that sums do not wait for each other
                 p = a * columns
                 q, r, s = p + columns, p + 2 * columns, p + 3 * columns
-                part = load(_eight(), by, 0)
-                t0, t1 = load(_eight(), rows, p) * part, load(_eight(), rows, q) * part
-                t2, t3 = load(_eight(), rows, r) * part, load(_eight(), rows, s) * part
+                part = load(eight(), by, 0)
+                t0, t1 = load(eight(), rows, p) * part, load(eight(), rows, q) * part
+                t2, t3 = load(eight(), rows, r) * part, load(eight(), rows, s) * part
                 j = 8
                 while j + 8 <= columns:
-                    part = load(_eight(), by, j)
-                    t0 = t0 + load(_eight(), rows, p + j) * part
-                    t1 = t1 + load(_eight(), rows, q + j) * part
-                    t2 = t2 + load(_eight(), rows, r + j) * part
-                    t3 = t3 + load(_eight(), rows, s + j) * part
+                    part = load(eight(), by, j)
+                    t0 = t0 + load(eight(), rows, p + j) * part
+                    t1 = t1 + load(eight(), rows, q + j) * part
+                    t2 = t2 + load(eight(), rows, r + j) * part
+                    t3 = t3 + load(eight(), rows, s + j) * part
                     j += 8
                 d0, d1, d2, d3 = _total(t0), _total(t1), _total(t2), _total(t3)
                 while j < columns:
@@ -269,11 +269,11 @@ def _turn_column(lanes, u, gain, turn, v, count):
     def one(lanes, u, gain, turn, v, count):
         j = 0
         if count >= 8:
-            by, up = _all(_eight(), turn), _all(_eight(), v)
+            by, up = _all(eight(), turn), _all(eight(), v)
             while j + 8 <= count:
-                q, g = load(_eight(), u, j), load(_eight(), gain, j)
-                store(_eight(), u, j, q + g * by)
-                store(_eight(), gain, j, g + q * up)
+                q, g = load(eight(), u, j), load(eight(), gain, j)
+                store(eight(), u, j, q + g * by)
+                store(eight(), gain, j, g + q * up)
                 j += 8
         while j < count:
             own, add = load(lanes, u, j), load(lanes, gain, j)
@@ -302,11 +302,11 @@ def _weigh(lanes, zero, x, weights, out, count):
     def one(lanes, zero, x, weights, out, count):
         j, size = 0, zero
         if count >= _LEAST:
-            total = _all(_eight(), zero)
+            total = _all(eight(), zero)
             while j + 8 <= count:
-                part = load(_eight(), x, j)
-                scaled = part * load(_eight(), weights, j)
-                store(_eight(), out, j, scaled)
+                part = load(eight(), x, j)
+                scaled = part * load(eight(), weights, j)
+                store(eight(), out, j, scaled)
                 total = total + part * scaled
                 j += 8
             size = _total(total)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["Data", "Ends", "Filter", "Model", "Score", "Second", "Shared", "Smooth"]
+__all__ = ["CODES", "Data", "Ends", "Filter", "Model", "Score", "Second", "Shared", "Smooth"]
+
+CODES = {"identity": 0, "tanh": 1, "relu": 2, "sigmoid": 3, "softplus": 4}  # see `activations`
 
 
 class Model(NamedTuple):

@@ -32,7 +32,7 @@ from statespace.kernels.sums import (
     write_start,
 )
 
-__all__ = ["ahead_rows", "back_rows", "end_task"]
+__all__ = ["ahead_rows", "back_rows", "end_task", "write_cross", "write_moments"]
 
 
 @called

@@ -107,7 +107,7 @@ def test_records_carry_no_gradient() -> None:
 
 @pytest.mark.parametrize("name", ["known start, singular", "squashed, noise of the state"])
 def test_no_gradient_is_no_silent_one(name: str) -> None:
-    """Where the path is no differentiable maximum, the value is there and its derivative refused."""
+    """Where the path is no differentiable maximum, the value is there; its derivative refuses."""
     case = next(c for c in CASES if c.name == name)
     value = case.model().log_likelihood(**case.data(), method=WHOLE["path"])
     assert bool(torch.isfinite(value).all())

@@ -95,7 +95,7 @@ class Path:
         """C, d, a root of R, y and what was observed of it."""
         rows, ctx = self.task.rows, self.task.after
         if isinstance(self.plan, ModePlan):
-            h, y, _ = pseudo(curve(log_density(self.model, ctx, rows.y, rows.observed), z), z)
+            h, y = pseudo(curve(log_density(self.model, ctx, rows.y, rows.observed), z), z)
             some = rows.observed.any(-1, keepdim=True)
             eye = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device).expand(h.shape)
             h, y = torch.where(some[..., None], h, 0.0), torch.where(some, y, 0.0)
@@ -118,6 +118,17 @@ class Path:
         moves = _log_normal(z[..., 1:, :], mean, root)
         return total + torch.where(rows.active[..., 1:], moves, 0.0).sum(-1)
 
+    def squares(self, z: Tensor) -> Tensor:
+        """q: the squares of the noise that the path has, in standard units, (*b,)."""
+        first, model, n = self.first, self.model, z.shape[-1]
+        q = _squares(z[..., 0, :] - first.mean, first.covariance.root)
+        if z.shape[-2] == 1:
+            return q
+        at, ctx = z[..., :-1, :], self.task.before.rows(1, None)
+        mean, root = moments_of(model.transition(at, ctx), at.shape[:-1], n, "transition")
+        moves = _squares(z[..., 1:, :] - mean, root)
+        return q + torch.where(self.task.rows.active[..., 1:], moves, 0.0).sum(-1)
+
     def promise(self, z: Tensor, goal: Tensor) -> Tensor:
         """What a step promises, (*b,)."""
         with torch.enable_grad():
@@ -138,6 +149,15 @@ def _log_normal(x: Tensor, mean: Tensor, root: Tensor) -> Tensor:
     lower = lower.expand(*residual.shape, lower.shape[-1])
     e = torch.linalg.solve_triangular(lower, residual[..., None], upper=False)[..., 0]
     return -0.5 * e.square().sum(-1) - pivots.log().sum(-1)
+
+
+def _squares(x: Tensor, root: Tensor) -> Tensor:
+    """|S^-1 x|^2, (*b,); of what lies in the range of S where it is singular."""
+    scale = root.detach().norm(dim=-1)
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))  # rank does not hang on units
+    rounding = 64 * x.shape[-1] * torch.finfo(x.dtype).eps
+    inverse = torch.linalg.pinv(root / scale[..., None], rtol=rounding)
+    return (inverse @ (x / scale)[..., None])[..., 0].square().sum(-1)
 
 
 class Found(NamedTuple):

@@ -22,9 +22,9 @@ from statespace.interface import State
 from statespace.kernels.particle_tables import SCHEMES, How, Swarm, Told
 from statespace.sequences import Sequences
 
-__all__ = ["Run", "run"]
+__all__ = ["WIDTH", "Run", "run"]
 
-_WIDTH = 8  # particles side by side
+WIDTH = 8  # particles side by side
 _CHUNK = 2**16  # random numbers drawn at once, if a row has no more
 _LEAST = 16  # normal numbers from which on torch makes them in blocks
 _WORK = 64  # products for a particle and a row, about
@@ -54,6 +54,7 @@ def run(
     moments: bool = False,
     held: bool = False,
     weights: bool = False,
+    problem: Declared | None = None,
 ) -> Run | None:
     """Filters all rows; None where the plain loop has to, and nothing is drawn then.
 
@@ -65,10 +66,11 @@ def run(
         moments: Whether moments are wanted.
         held: Whether ancestors and points are.
         weights: Whether log weights are, and points.
+        problem: The arrays, if they are there.
     """
     if how.proposal not in ("bootstrap", "auxiliary") or data.T == 0:
         return None
-    problem = declared(model, data, state.t)
+    problem = declared(model, data, state.t) if problem is None else problem
     if problem is None:
         return None
     before = state.generator.get_state()
@@ -87,7 +89,7 @@ def _all_rows(
 ) -> bool:
     """Fills what is told; whether all weights were numbers."""
     num, series = len(belief.log_weights), len(problem.seen.y)
-    bad, lanes = np.zeros(series, np.int64), kernels.Lanes(_WIDTH)
+    bad, lanes = np.zeros(series, np.int64), kernels.Lanes(WIDTH)
     defence = DEFENCE if how.proposal == "auxiliary" else -1.0
     enough = how.threshold * num * (1 + 1e-9) if how.threshold > 0 else -1.0
     skip = 0 if how.threshold == 0 else series * (1 if how.scheme == "systematic" else num)
@@ -142,16 +144,16 @@ def _turned(
     lanes: Any, draws: NDArray[Any], head: int, num: int, series: int, columns: int
 ) -> NDArray[Any]:
     """The noise of all rows in blocks of particles."""
-    rows, blocks = len(draws), -(-num // _WIDTH)
-    if series * columns == 1 and head == 0 and num % _WIDTH == 0:
+    rows, blocks = len(draws), -(-num // WIDTH)
+    if series * columns == 1 and head == 0 and num % WIDTH == 0:
         return draws[:, None]
-    out = np.empty((rows, series, blocks * columns * _WIDTH))
+    out = np.empty((rows, series, blocks * columns * WIDTH))
 
     def piece(low: int, high: int) -> None:
         loop = kernels.turn_normal
         kernels.quick("turn_normal", loop, lanes, draws, low, high, head, num, series, columns, out)
 
-    kernels.spread(piece, rows, out.size * _WIDTH)
+    kernels.spread(piece, rows, out.size * WIDTH)
     return out
 
 
@@ -159,14 +161,14 @@ def _swarm(belief: Any, problem: Declared) -> Swarm:
     """Particles in blocks."""
     num, n = len(belief.log_weights), problem.net.a.shape[-1]
     series = len(problem.seen.y)
-    blocks = -(-num // _WIDTH)
+    blocks = -(-num // WIDTH)
     z = belief.z.detach().reshape(num, series, n).numpy()
-    points = np.zeros((series, blocks * _WIDTH, n))
+    points = np.zeros((series, blocks * WIDTH, n))
     points[:, :num] = z.transpose(1, 0, 2)
-    x = np.zeros((series, 2, blocks * n * _WIDTH))
-    turned = points.reshape(series, blocks, _WIDTH, n).transpose(0, 1, 3, 2)
+    x = np.zeros((series, 2, blocks * n * WIDTH))
+    turned = points.reshape(series, blocks, WIDTH, n).transpose(0, 1, 3, 2)
     x[:, 0] = turned.reshape(series, -1)
-    log_weight = np.full((series, blocks * _WIDTH), -np.inf)
+    log_weight = np.full((series, blocks * WIDTH), -np.inf)
     log_weight[:, :num] = belief.log_weights.detach().reshape(num, series).numpy().T
     weight = np.exp(log_weight)
     size = 1 / (weight**2).sum(-1)
@@ -176,7 +178,7 @@ def _swarm(belief: Any, problem: Declared) -> Swarm:
 def _belief(swarm: Swarm, old: Any, problem: Declared) -> ParticleBelief:
     """The same as a belief."""
     num, n, series = len(old.log_weights), problem.net.a.shape[-1], len(swarm.x)
-    x = swarm.x[np.arange(series), swarm.side].reshape(series, -1, n, _WIDTH)
+    x = swarm.x[np.arange(series), swarm.side].reshape(series, -1, n, WIDTH)
     points = x.transpose(1, 3, 0, 2).reshape(-1, series, n)[:num]
     z = torch.from_numpy(np.ascontiguousarray(points)).reshape(old.z.shape)
     weights = np.ascontiguousarray(swarm.log_weight[:, :num].T)

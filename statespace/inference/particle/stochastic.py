@@ -146,7 +146,11 @@ def _weigh(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Normalised log weights, the increment, and y with what was missing drawn, if wanted."""
     log_w = log_w + observed_log_prob(emission, row.y, row.observed)
-    filled = complete(emission.expand(log_w.shape), row.y, row.observed) if wanted else None
+    filled = None
+    if wanted:  # nothing is drawn where nothing is missing
+        whole = emission.expand(log_w.shape)
+        every = _seen(row)
+        filled = row.y.expand(*log_w.shape, -1) if every else complete(whole, row.y, row.observed)
     if drawn and torch.is_grad_enabled():
         log_w = log_w + _score_of_drawn(emission, filled, row)
     log_w, increment = normalise(log_w)

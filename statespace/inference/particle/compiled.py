@@ -16,17 +16,16 @@ from numpy.typing import NDArray
 
 from statespace import kernels
 from statespace.inference.particle.declared import Declared, declared
+from statespace.inference.particle.noise import WIDTH, Noise
 from statespace.inference.particle.select import DEFENCE, Selection
 from statespace.inference.particle.stochastic import ParticleBelief
 from statespace.interface import State
 from statespace.kernels.particle_tables import SCHEMES, How, Swarm, Told
 from statespace.sequences import Sequences
 
-__all__ = ["WIDTH", "Run", "run"]
+__all__ = ["Run", "run"]
 
-WIDTH = 8  # particles side by side
-_CHUNK = 2**16  # random numbers drawn at once, if a row has no more
-_LEAST = 16  # normal numbers from which on torch makes them in blocks
+_CHUNK = 2**17  # random numbers drawn at once, if a row has no more
 _WORK = 64  # products for a particle and a row, about
 
 
@@ -93,17 +92,15 @@ def _all_rows(
     defence = DEFENCE if how.proposal == "auxiliary" else -1.0
     enough = how.threshold * num * (1 + 1e-9) if how.threshold > 0 else -1.0
     skip = 0 if how.threshold == 0 else series * (1 if how.scheme == "systematic" else num)
-    done = 0
+    noise, done = Noise(num, series, state.generator), 0
     while done < T:
         fresh = state.t + done == 0
         columns = (problem.net.spread if fresh else problem.net.q).shape[-1]
-        size, head = num * series * columns, 0 if fresh else skip
+        head, size = 0 if fresh else skip, num * series * columns
         rows = 1 if fresh else min(T - done, max(1, _CHUNK // (head + size)))
-        draws = _draw(lanes, rows, head, size, state.generator)
-        told_how = How(num, enough, SCHEMES[how.scheme], -1 if fresh else head, defence)
-
-        noise = _turned(lanes, draws, head, num, series, columns)
-        given = (lanes, problem.net, problem.seen, told_how, swarm, draws, noise, done)
+        draws, normal = noise.rows(rows, head, columns)
+        picking = How(num, enough, SCHEMES[how.scheme], -1 if fresh else head, defence)
+        given = (lanes, problem.net, problem.seen, picking, swarm, draws, normal, done)
         kernels.spread(_piece(given, told, bad), series, rows * size * _WORK)
         if bad.any():
             return False
@@ -119,42 +116,6 @@ def _piece(given: tuple[Any, ...], told: Told, bad: Any) -> Callable[[int, int],
         kernels.quick("filter_particles", loop, *given, low, high, told, bad)
 
     return piece
-
-
-def _draw(lanes: Any, rows: int, head: int, size: int, generator: Any) -> NDArray[Any]:
-    """Rows of `head` uniform numbers, then `size` normal ones, in the order of torch's stream."""
-    pad = _LEAST if size % _LEAST and size > _LEAST else 0
-    out = torch.empty(rows, head + size + pad, dtype=torch.float64)
-    draws: NDArray[Any] = out.numpy()
-    if size < _LEAST:
-        for row in out:
-            row[:head].uniform_(generator=generator)
-            row[head:].normal_(generator=generator)
-        return draws
-    out.uniform_(generator=generator)
-
-    def piece(low: int, high: int) -> None:
-        kernels.quick("make_normal", kernels.make_normal, lanes, draws, low, high, head, size)
-
-    kernels.spread(piece, rows, rows * size * _WORK)
-    return draws
-
-
-def _turned(
-    lanes: Any, draws: NDArray[Any], head: int, num: int, series: int, columns: int
-) -> NDArray[Any]:
-    """The noise of all rows in blocks of particles."""
-    rows, blocks = len(draws), -(-num // WIDTH)
-    if series * columns == 1 and head == 0 and num % WIDTH == 0:
-        return draws[:, None]
-    out = np.empty((rows, series, blocks * columns * WIDTH))
-
-    def piece(low: int, high: int) -> None:
-        loop = kernels.turn_normal
-        kernels.quick("turn_normal", loop, lanes, draws, low, high, head, num, series, columns, out)
-
-    kernels.spread(piece, rows, out.size * WIDTH)
-    return out
 
 
 def _swarm(belief: Any, problem: Declared) -> Swarm:

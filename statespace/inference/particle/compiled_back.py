@@ -12,8 +12,9 @@ from torch import Generator, Tensor
 from statespace import kernels
 from statespace.densities import complete
 from statespace.inference.particle.backward import smoothed
-from statespace.inference.particle.compiled import WIDTH, Run, run
+from statespace.inference.particle.compiled import Run, run
 from statespace.inference.particle.declared import declared
+from statespace.inference.particle.noise import WIDTH
 from statespace.inference.particle.select import Selection
 from statespace.interface import Context, State, lend
 from statespace.particles import resample

@@ -69,6 +69,9 @@ $(PEERS)/.installed: pyproject.toml tests/benchmarks/constraints.txt
 	for peer in statsmodels pykalman filterpy dynamax; do \
 		$(PIP_INTO_PEERS) $$peer || echo "$$peer does not install, and is left out" >&2; \
 	done
+	@# particles asks for a numpy below 2, and runs with later ones
+	$(PIP_INTO_PEERS) joblib scikit-learn && $(PIP_INTO_PEERS) --no-deps particles \
+		|| echo "particles does not install, and is left out" >&2
 	@touch $@
 
 bench: $(PEERS)/.installed

@@ -82,7 +82,7 @@ def effective_size(log_weights: Tensor) -> Tensor:
         >>> effective_size(torch.tensor([0.5, 0.5, 0.0]).log())
         tensor(2.)
     """
-    return torch.exp(-(2 * log_weights).logsumexp(0))
+    return 1 / (2 * log_weights).exp().sum(0)
 
 
 def resample(

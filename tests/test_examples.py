@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-ALONE = ("approximations.py", "stochastic_volatility.py")  # need no data beyond the package's
+ALONE = [  # need no data beyond the package's
+    pytest.param("approximations.py", marks=pytest.mark.slow),
+    "stochastic_volatility.py",
+]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ALONE)
 def test_runs(name, tmp_path):
-    """In a process of its own, from an empty folder."""
+    """In a process of its own, in an empty folder, which stays empty."""
     path = os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / name)],
@@ -25,3 +27,4 @@ def test_runs(name, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    assert not list(tmp_path.iterdir())

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from statespace.kernels.filtering import filter_means, filter_shared
     from statespace.kernels.forward import filter_each
     from statespace.kernels.lanes import Lanes
+    from statespace.kernels.looking_back import look_back
     from statespace.kernels.network_filter import filter_network, filter_points
     from statespace.kernels.network_score import score_network
     from statespace.kernels.network_smooth import smooth_network
@@ -62,6 +63,7 @@ __all__ = [
     "filter_particles",
     "filter_points",
     "filter_shared",
+    "look_back",
     "make_normal",
     "means",
     "means_back",
@@ -85,6 +87,7 @@ _NAMES = {  # where each name lives; imported, and numba with it, when it is fir
     "filter_particles": "particles",
     "filter_points": "network_filter",
     "filter_shared": "filtering",
+    "look_back": "looking_back",
     "make_normal": "normals",
     "turn_normal": "normals",
     "means": "shared_means",

@@ -70,6 +70,37 @@ class Problem:
         )
 
 
+@dataclass(frozen=True)
+class Volatility:
+    """Stochastic volatility and data from it.
+
+    z_1 stationary, z_t = mu + phi (z_{t-1} - mu) + sigma w_t, y_t = exp(z_t / 2) v_t.
+
+    Attributes:
+        y: (T, 1), or (series, T, 1).
+        particles: how many a filter is to have.
+    """
+
+    mu: float
+    phi: float
+    sigma: float
+    y: Array
+    particles: int
+
+
+def volatility(T: int, particles: int, series: int | None = None, seed: int = 0) -> Volatility:
+    """Data with the parameters of Pitt and Shephard (1999), mu apart."""
+    g = np.random.default_rng(seed)
+    mu, phi, sigma = -1.02, 0.9702, 0.178
+    lead = () if series is None else (series,)
+    z = mu + sigma / np.sqrt(1 - phi**2) * g.standard_normal(lead)
+    y = np.empty((*lead, T, 1))
+    for t in range(T):
+        z = mu + phi * (z - mu) + sigma * g.standard_normal(lead) if t else z
+        y[..., t, 0] = np.exp(z / 2) * g.standard_normal(lead)
+    return Volatility(mu, phi, sigma, y, particles)
+
+
 def grewal_andrews(e: float) -> Problem:
     """One update with two nearly equal, nearly exact outputs (Grewal and Andrews 2015, 7.2)."""
     eye = np.eye(3)

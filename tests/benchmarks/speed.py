@@ -11,7 +11,7 @@ from typing import Any
 import statespace as ss
 
 from .libraries import Library
-from .problems import Problem, ordinary
+from .problems import Problem, ordinary, volatility
 from .race import agreeing, enter, quick
 from .table import GREEN, MISSED, RED, ratio, table
 from .timing import interleaved
@@ -70,6 +70,7 @@ def races(tiny: bool) -> Iterator[Race]:
     yield from _races(_GAPS, single + gaps, ordinary(4, 4, T, missing=0.1))
     yield from _races(_PANEL, panel, ordinary(8, 16, rows, series=series))
     yield from _races(_PANEL_GAPS, panel + gaps, ordinary(8, 16, rows, series=series, missing=0.1))
+    yield from _particles(tiny)
     nile = ss.datasets.nile().numpy()
     yield Race(
         "fit of the local level, diffuse start",
@@ -83,6 +84,26 @@ def _races(works: tuple[tuple[str, str, str, float], ...], size: str, p: Problem
     for verb, name, peer, least in works:
         near = 1e-6 if verb == "gradient" else 0.0  # statsmodels takes complex steps
         yield Race(name, size, lambda x, verb=verb: getattr(x, verb)(p), peer, least, near)
+
+
+def _particles(tiny: bool) -> Iterator[Race]:
+    """Estimates, which agree to a hundredth: more than three of their standard deviations."""
+    T, short, few, many = (50, 20, 100, 200) if tiny else (1000, 250, 1000, 10_000)
+    for num in (few, many):
+        yield _volatility(T, num, None, 1.0, True)
+        yield _volatility(short, num, 64, 3.0, True)
+    yield _volatility(short, few, 16, 1.0, False)
+
+
+def _volatility(T: int, num: int, series: int | None, least: float, declared: bool) -> Race:
+    p = volatility(T, num, series)
+    name = f"stochastic volatility, {num} particles" + ("" if declared else ", own densities")
+    size = f"{'one' if series is None else series} series, T = {T}"
+
+    def enter(library: Library) -> Any:
+        return library.particles(p, declared=declared)
+
+    return Race(name, size, enter, "particles", least, 0.01 if T > 100 else 0.2)
 
 
 def run(

@@ -74,12 +74,13 @@ def test_compiled_is_plain(kind, scheme, threshold, proposal, monkeypatch):
     assert fast.state.t == slow.state.t == 7
 
 
-@pytest.mark.parametrize("num", [1, 3, 8, 16, 100])
+@pytest.mark.parametrize("num", [1, 3, 8, 16, 24, 100])
 @pytest.mark.parametrize("batch", [(), (2,), (2, 2)])
-def test_any_number_of_particles_and_series(num, batch, monkeypatch):
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_any_number_of_particles_and_series(threshold, num, batch, monkeypatch):
     """Fewer normal numbers than torch makes at once, whole blocks, and what is left over."""
     y = Volatility().sample(6, batch, seed=1).y
-    how = ss.ParticleFilter(num, threshold=1.0, resampling="stratified")
+    how = ss.ParticleFilter(num, threshold=threshold, resampling="stratified")
     fast, slow = both("volatility", monkeypatch, lambda m: m.filter(y, method=how, seed=5))
     for name in FIELDS:
         assert_close(getattr(fast, name), getattr(slow, name), msg=name, **NEAR)

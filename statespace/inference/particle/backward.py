@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from statespace.results import Smoothed
 from statespace.sequences import Sequences
 from statespace.shapes import gather, tmap
 
-__all__ = ["smooth"]
+__all__ = ["smooth", "smoothed"]
 
 _CHUNK = 2**22  # densities evaluated at once in the backward pass, K particles x M trajectories
 
@@ -54,8 +54,32 @@ def smooth(
             return gather(z, resample(log_w, n, "multinomial"))
 
     increments = torch.stack([m.increment for m in steps], -1)
-    moments = _summary(model, data, z, y, log_w.exp())
     used = "ffbs" if simulate else "genealogy"
+    return smoothed(model, data, (z, y), log_w, increments, (kind, used), draw)
+
+
+def smoothed(
+    model: Any,
+    data: Sequences,
+    drawn: tuple[Tree, Tensor],
+    log_w: Tensor,
+    increments: Tensor,
+    words: tuple[str, str],
+    draw: Callable[[int, Generator], Tree],
+) -> Smoothed:
+    """The record of weighted trajectories.
+
+    Args:
+        model: The model.
+        data: The data.
+        drawn: Trajectories of z and y, leaves (N, *batch, T, *event).
+        log_w: Their weights, (N, *batch).
+        increments: Of the forward pass, (*batch, T).
+        words: The kind, and which smoother it was.
+        draw: Further trajectories of z.
+    """
+    kind, used = words
+    moments = _summary(model, data, *drawn, log_w.exp())
     return Smoothed(
         **moments.__dict__,
         log_likelihood=increments.sum(-1),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from statespace import kernels
 from statespace.inference.particle.declared import Declared, declared
+from statespace.inference.particle.noise import WIDTH, Noise
 from statespace.inference.particle.select import DEFENCE, Selection
 from statespace.inference.particle.stochastic import ParticleBelief
 from statespace.interface import State
@@ -24,9 +25,7 @@ from statespace.sequences import Sequences
 
 __all__ = ["Run", "run"]
 
-_WIDTH = 8  # particles side by side
-_CHUNK = 2**16  # random numbers drawn at once, if a row has no more
-_LEAST = 16  # normal numbers from which on torch makes them in blocks
+_CHUNK = 2**17  # random numbers drawn at once, if a row has no more
 _WORK = 64  # products for a particle and a row, about
 
 
@@ -54,6 +53,7 @@ def run(
     moments: bool = False,
     held: bool = False,
     weights: bool = False,
+    problem: Declared | None = None,
 ) -> Run | None:
     """Filters all rows; None where the plain loop has to, and nothing is drawn then.
 
@@ -65,10 +65,11 @@ def run(
         moments: Whether moments are wanted.
         held: Whether ancestors and points are.
         weights: Whether log weights are, and points.
+        problem: The arrays, if they are there.
     """
     if how.proposal not in ("bootstrap", "auxiliary") or data.T == 0:
         return None
-    problem = declared(model, data, state.t)
+    problem = declared(model, data, state.t) if problem is None else problem
     if problem is None:
         return None
     before = state.generator.get_state()
@@ -87,21 +88,19 @@ def _all_rows(
 ) -> bool:
     """Fills what is told; whether all weights were numbers."""
     num, series = len(belief.log_weights), len(problem.seen.y)
-    bad, lanes = np.zeros(series, np.int64), kernels.Lanes(_WIDTH)
+    bad, lanes = np.zeros(series, np.int64), kernels.Lanes(WIDTH)
     defence = DEFENCE if how.proposal == "auxiliary" else -1.0
     enough = how.threshold * num * (1 + 1e-9) if how.threshold > 0 else -1.0
     skip = 0 if how.threshold == 0 else series * (1 if how.scheme == "systematic" else num)
-    done = 0
+    noise, done = Noise(num, series, state.generator), 0
     while done < T:
         fresh = state.t + done == 0
         columns = (problem.net.spread if fresh else problem.net.q).shape[-1]
-        size, head = num * series * columns, 0 if fresh else skip
+        head, size = 0 if fresh else skip, num * series * columns
         rows = 1 if fresh else min(T - done, max(1, _CHUNK // (head + size)))
-        draws = _draw(lanes, rows, head, size, state.generator)
-        told_how = How(num, enough, SCHEMES[how.scheme], -1 if fresh else head, defence)
-
-        noise = _turned(lanes, draws, head, num, series, columns)
-        given = (lanes, problem.net, problem.seen, told_how, swarm, draws, noise, done)
+        draws, normal = noise.rows(rows, head, columns)
+        picking = How(num, enough, SCHEMES[how.scheme], -1 if fresh else head, defence)
+        given = (lanes, problem.net, problem.seen, picking, swarm, draws, normal, done)
         kernels.spread(_piece(given, told, bad), series, rows * size * _WORK)
         if bad.any():
             return False
@@ -119,54 +118,18 @@ def _piece(given: tuple[Any, ...], told: Told, bad: Any) -> Callable[[int, int],
     return piece
 
 
-def _draw(lanes: Any, rows: int, head: int, size: int, generator: Any) -> NDArray[Any]:
-    """Rows of `head` uniform numbers, then `size` normal ones, in the order of torch's stream."""
-    pad = _LEAST if size % _LEAST and size > _LEAST else 0
-    out = torch.empty(rows, head + size + pad, dtype=torch.float64)
-    draws: NDArray[Any] = out.numpy()
-    if size < _LEAST:
-        for row in out:
-            row[:head].uniform_(generator=generator)
-            row[head:].normal_(generator=generator)
-        return draws
-    out.uniform_(generator=generator)
-
-    def piece(low: int, high: int) -> None:
-        kernels.quick("make_normal", kernels.make_normal, lanes, draws, low, high, head, size)
-
-    kernels.spread(piece, rows, rows * size * _WORK)
-    return draws
-
-
-def _turned(
-    lanes: Any, draws: NDArray[Any], head: int, num: int, series: int, columns: int
-) -> NDArray[Any]:
-    """The noise of all rows in blocks of particles."""
-    rows, blocks = len(draws), -(-num // _WIDTH)
-    if series * columns == 1 and head == 0 and num % _WIDTH == 0:
-        return draws[:, None]
-    out = np.empty((rows, series, blocks * columns * _WIDTH))
-
-    def piece(low: int, high: int) -> None:
-        loop = kernels.turn_normal
-        kernels.quick("turn_normal", loop, lanes, draws, low, high, head, num, series, columns, out)
-
-    kernels.spread(piece, rows, out.size * _WIDTH)
-    return out
-
-
 def _swarm(belief: Any, problem: Declared) -> Swarm:
     """Particles in blocks."""
     num, n = len(belief.log_weights), problem.net.a.shape[-1]
     series = len(problem.seen.y)
-    blocks = -(-num // _WIDTH)
+    blocks = -(-num // WIDTH)
     z = belief.z.detach().reshape(num, series, n).numpy()
-    points = np.zeros((series, blocks * _WIDTH, n))
+    points = np.zeros((series, blocks * WIDTH, n))
     points[:, :num] = z.transpose(1, 0, 2)
-    x = np.zeros((series, 2, blocks * n * _WIDTH))
-    turned = points.reshape(series, blocks, _WIDTH, n).transpose(0, 1, 3, 2)
+    x = np.zeros((series, 2, blocks * n * WIDTH))
+    turned = points.reshape(series, blocks, WIDTH, n).transpose(0, 1, 3, 2)
     x[:, 0] = turned.reshape(series, -1)
-    log_weight = np.full((series, blocks * _WIDTH), -np.inf)
+    log_weight = np.full((series, blocks * WIDTH), -np.inf)
     log_weight[:, :num] = belief.log_weights.detach().reshape(num, series).numpy().T
     weight = np.exp(log_weight)
     size = 1 / (weight**2).sum(-1)
@@ -176,7 +139,7 @@ def _swarm(belief: Any, problem: Declared) -> Swarm:
 def _belief(swarm: Swarm, old: Any, problem: Declared) -> ParticleBelief:
     """The same as a belief."""
     num, n, series = len(old.log_weights), problem.net.a.shape[-1], len(swarm.x)
-    x = swarm.x[np.arange(series), swarm.side].reshape(series, -1, n, _WIDTH)
+    x = swarm.x[np.arange(series), swarm.side].reshape(series, -1, n, WIDTH)
     points = x.transpose(1, 3, 0, 2).reshape(-1, series, n)[:num]
     z = torch.from_numpy(np.ascontiguousarray(points)).reshape(old.z.shape)
     weights = np.ascontiguousarray(swarm.log_weight[:, :num].T)

@@ -13,6 +13,7 @@ from statespace.beliefs import Finite, Real, Tree
 from statespace.errors import InputError, InputTypeError, expected
 from statespace.inference.particle.backward import smooth
 from statespace.inference.particle.compiled import run
+from statespace.inference.particle.compiled_back import smooth_compiled
 from statespace.inference.particle.record import Row as Held
 from statespace.inference.particle.record import (
     fits,
@@ -213,12 +214,16 @@ class ParticleFilter(Filter):
         """Weighted trajectories: by backward simulation where it is possible, else lineages."""
         with lend(generator) as lent, torch.no_grad():
             at = self._begin(model, data, lent, state)
+            kind = self.kind(model, data)
+            found = smooth_compiled(model, data, at, self._how, self.smoother, kind)
+            if found is not None:
+                return found
             steps: list[Moved] = []
             for row in rows_of(data, self._encoding(model, data)):
                 if bool(row.active.any()):
                     steps.append(move(model, at, row, self._how, keep_y=True))
                     at = steps[-1].state
-            return smooth(model, data, steps, self.kind(model, data), self.smoother)
+            return smooth(model, data, steps, kind, self.smoother)
 
     def draws(
         self, model: Any, state: State, num: int, generator: Generator

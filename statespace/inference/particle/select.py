@@ -78,8 +78,12 @@ def selected(
     needed = (effective_size(first) <= how.threshold * num * (1 + 1e-9)) & row.active
     if not bool(needed.any()):
         return None, log_w
+    if bool(needed.all()):
+        ancestors = ancestors_at(first, uniform, num, how.scheme)
+        return ancestors, log_w.gather(0, ancestors) - first.gather(0, ancestors) - math.log(num)
     own = torch.arange(num, device=log_w.device).reshape(-1, *(1,) * (log_w.dim() - 1))
-    ancestors = torch.where(needed, ancestors_at(first, uniform, num, how.scheme), own)
+    ancestors = own.expand(log_w.shape).clone()  # of few series: the others are not looked at
+    ancestors[:, needed] = ancestors_at(first[:, needed], uniform[:, needed], num, how.scheme)
     new = log_w.gather(0, ancestors) - first.gather(0, ancestors) - math.log(num)
     return ancestors, torch.where(needed, new, log_w)
 

@@ -49,7 +49,8 @@ class Moved:
 
     Attributes:
         state: The new state.
-        predicted: The new particles with the weights that they have before y is seen.
+        z: The new particles, also of series that have ended.
+        before: The log weights that the new particles have before y is seen, of any sum.
         ancestors: (K, *batch), which particle of the step before each descends from.
         increment: (*batch,).
         emission: p(y_t | z_t) at the new particles.
@@ -58,12 +59,19 @@ class Moved:
     """
 
     state: State
-    predicted: ParticleBelief
+    z: Tree
+    before: Tensor
     ancestors: Tensor
     increment: Tensor
     emission: Distribution
     ctx: Context
     y: Tensor | None
+
+    @property
+    def predicted(self) -> ParticleBelief:
+        """The new particles with the weights that they have before y is seen."""
+        belief: Any = self.state.belief
+        return replace(belief, z=self.z, log_weights=normalise(self.before)[0])
 
 
 def beginning(model: Any, num: int, batch: Any, memory: Tree) -> State:
@@ -122,7 +130,7 @@ def move(model: Any, state: State, row: Row, how: Selection, *, keep_y: bool = F
     if not early:
         memory, h = advance(model, memory, z, y, t, row.u)
     emission = model.emission(z, Context(t, row.u, h))
-    predicted, _ = normalise(log_w)
+    before = log_w
     log_w, increment, filled = _weigh(emission, row, log_w, drawn, drawn or keep_y)
     _check(increment, row, state.t)
     y = filled if drawn and filled is not None else row.y
@@ -132,7 +140,8 @@ def move(model: Any, state: State, row: Row, how: Selection, *, keep_y: bool = F
     new = State(state.t + 1, belief, memory, y, state.generator)
     return Moved(
         state=_keep_ended(new, state, row.active),
-        predicted=replace(belief, log_weights=predicted),
+        z=z,
+        before=before,
         ancestors=_own(log_w) if ancestors is None else ancestors,
         increment=torch.where(row.active, increment, torch.zeros_like(increment)),
         emission=emission,
@@ -146,7 +155,11 @@ def _weigh(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Normalised log weights, the increment, and y with what was missing drawn, if wanted."""
     log_w = log_w + observed_log_prob(emission, row.y, row.observed)
-    filled = complete(emission.expand(log_w.shape), row.y, row.observed) if wanted else None
+    filled = None
+    if wanted:  # nothing is drawn where nothing is missing
+        whole = emission.expand(log_w.shape)
+        every = _seen(row)
+        filled = row.y.expand(*log_w.shape, -1) if every else complete(whole, row.y, row.observed)
     if drawn and torch.is_grad_enabled():
         log_w = log_w + _score_of_drawn(emission, filled, row)
     log_w, increment = normalise(log_w)

@@ -14,6 +14,7 @@ _PEERS = {
     "pykalman": ("pykalman_", "Pykalman"),
     "filterpy": ("filterpy_", "Filterpy"),
     "dynamax": ("dynamax_", "Dynamax"),
+    "particles": ("particles_", "Particles"),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..problems import Array, Problem
+from ..problems import Array, Problem, Volatility
 
 WIDTHS = (1e6, 1e8, 1e10, 1e12)  # prior variances that stand for a flat start where there is none
 Calls = dict[str, Callable[[], Any]]  # by setting; the best of them stands for the library
@@ -61,6 +61,14 @@ class Library:
     def em_step(self, p: Problem) -> Calls:
         """One iteration of EM in every parameter: A, C, Q and R after it."""
         raise NotOffered("no EM over a panel")
+
+    def particles(self, p: Volatility, *, declared: bool = True) -> Calls:
+        """An estimate of log p(y) by bootstrap particles, a number or one for each series.
+
+        Systematic resampling at half the particles. Where not `declared`, the model is known by its
+        densities alone, as functions of a user's own.
+        """
+        raise NotOffered("no particle filter")
 
     def fit_level(self, y: Array) -> Calls:
         """A local level model with a flat start fitted to y (T, 1); the log-likelihood there."""

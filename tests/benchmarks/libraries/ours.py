@@ -11,9 +11,10 @@ import torch
 
 import statespace as ss
 
-from ..problems import Array, Problem
+from ..problems import Array, Problem, Volatility
 from ..timing import Paced
 from .base import Calls, Library, Moments
+from .ours_volatility import StochasticVolatility
 
 _ITERATIONS = 4  # of EM, of which the time between one report and the next counts
 
@@ -59,6 +60,15 @@ class Ours(Library):
             return min(b - a for a, b in pairwise(times))
 
         return {"default": Paced(step, seconds)}
+
+    def particles(self, p: Volatility, *, declared: bool = True) -> Calls:
+        model, method = StochasticVolatility(p, declared), ss.ParticleFilter(p.particles)
+
+        def value() -> Array:
+            with torch.no_grad():
+                return model.log_likelihood(p.y, method=method, seed=0).numpy()
+
+        return {"default": value}
 
     def fit_level(self, y: Array) -> Calls:
         return {

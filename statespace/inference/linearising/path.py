@@ -2,7 +2,8 @@
 
 A Gauss-Newton step is a smoother of the core: with every row made linear at the path, the smoothed
 mean is the maximum of the linearised log joint (Bell 1994). A step is halved until the log joint
-does not fall. Where noise is singular the log joint has no number off its plane, and whole steps
+does not fall; near the end Newton's own steps, which know all of the curvature, take its place.
+Where noise is singular the log joint has no number off its plane, and whole steps
 are taken.
 """
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from statespace.gaussian import Gaussian
 from statespace.inference.kalman.smoothing import smooth_moments
 from statespace.inference.lineargaussian import System
+from statespace.inference.linearising.implicit import solved
 from statespace.inference.linearising.loop import Linearised, Plan
 from statespace.inference.linearising.mode import (
     ModePlan,
@@ -32,6 +34,9 @@ from statespace.inference.linearising.update import beside
 from statespace.linalg import Covariance, psd_root, tria
 
 __all__ = ["Found", "Path", "at_the_posterior", "climb"]
+
+
+_NEAR = 0.1  # nats that a step promises where Newton's own takes over
 
 
 @dataclass(frozen=True)
@@ -129,12 +134,12 @@ class Path:
         moves = _squares(z[..., 1:, :] - mean, root)
         return q + torch.where(self.task.rows.active[..., 1:], moves, 0.0).sum(-1)
 
-    def promise(self, z: Tensor, goal: Tensor) -> Tensor:
-        """What a step promises, (*b,)."""
+    def slope(self, z: Tensor) -> Tensor:
+        """The gradient of the log joint, (*b, T, n)."""
         with torch.enable_grad():
             at = z.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(self.log_joint(at).sum(), at)
-        return 0.5 * (slope * (goal - z)).sum((-2, -1))
+            (found,) = torch.autograd.grad(self.log_joint(at).sum(), at)
+        return found
 
 
 def _log_normal(x: Tensor, mean: Tensor, root: Tensor) -> Tensor:
@@ -169,7 +174,7 @@ class Found(NamedTuple):
 
 @torch.no_grad()
 def climb(path: Path, z: Tensor, iterations: int) -> Found:
-    """Gauss-Newton from z, with steps that never fall.
+    """Gauss-Newton from z, and Newton where that is near, with steps that never fall.
 
     A path stands still where a step promises no more than rounding: half the product of step and
     slope is what the log joint would gain if it were the quadratic that the step takes it for.
@@ -187,7 +192,13 @@ def climb(path: Path, z: Tensor, iterations: int) -> Found:
         goal = smooth_moments(p, keep="means")[1].mean.movedim(0, -2)
         goal = torch.where(path.task.rows.active[..., None], goal, z)
         if measured:
-            settled = path.promise(z, goal).abs() <= eps * z.shape[-2]
+            slope = path.slope(z)
+            promise = 0.5 * (slope * (goal - z)).sum((-2, -1)).abs()
+            if bool((promise < _NEAR).all()):
+                turn = solved(path.log_joint, z, path.task.rows.active, slope)
+                goal = goal if turn is None else z + turn
+                promise = 0.5 * (slope * (goal - z)).sum((-2, -1)).abs()
+            settled = promise <= eps * z.shape[-2]
             z, here, moved = climbed(path.log_joint, z, goal, here)
         else:
             settled = ((goal - z).abs() <= eps**0.5 * (1 + z.abs())).all(-1).all(-1)

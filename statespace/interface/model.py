@@ -147,6 +147,11 @@ class StateSpaceModel(Verbs, nn.Module, metaclass=_Model):
         """
 
     @property
+    def ready(self) -> bool:
+        """Whether every parameter has a value; without, the model can only be fitted."""
+        return True
+
+    @property
     def batch_shape(self) -> Size:
         """The leading axes of the parameters; () as a rule."""
         return Size()

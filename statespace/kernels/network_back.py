@@ -1,7 +1,7 @@
 """The adjoint of one row of the extended Kalman filter of activations of affine maps.
 
 r and M are the gradient of the log-likelihood of a row and all after it in the mean and the
-covariance of a belief. Over what was seen, with S^-1, the gain K, eps = S^-1 (y - f(c)) and H = C_t,
+covariance of a belief. Over what was seen, with the gain K, eps = S^-1 (y - f(c)) and H = C_t,
 
     u = eps - K' r                      Sbar = (u eps' + eps u' - eps eps' - S^-1) / 2 + K' M K
     X = eps r' - 2 K' M + 2 Sbar H      Hbar = X P                        R: Sbar

@@ -132,7 +132,7 @@ def score_network(lanes, model, data, codes, low, high, held, marks, score):
         score: Out, see `Score`; of a, q, c and r sums over time.
     """
     w, z, dense = width(lanes), sizes_of(model, data), model.dense
-    n, belief = z.n, z.n + pk(z.n, 0) + z.n
+    belief = 2 * z.n + pk(z.n, 0)
     keeping, base = dense or codes[1] != 0, span(model.a, 0)
     dry = net_memory(lanes, z, scratch(lanes, z, dense, base).end)
     dry_end = adjoint_memory(lanes, z, rows_memory(lanes, z, keeping, held, dry.end).end).end

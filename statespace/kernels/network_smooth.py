@@ -87,7 +87,7 @@ def put_cross(lanes, a, q, slopes, n, cov, product, cross):
 @called
 def ahead_network(lanes, z, g, codes, s, net, keeps, first, count, start, stop, h, slopes, sums):
     """The forward pass over the rows of a segment."""
-    w, n, m = width(lanes), z.n, z.m
+    w, n = width(lanes), z.n
     g_code, f_code, moved = codes
     dense, keeping = keeps
     for t in range(start, stop):
@@ -118,7 +118,7 @@ def before_network(lanes, a, slopes, n, pf, back, spread, crossed):
 
 @called
 def back_network(lanes, z, g, keeping, first, count, start, stop, h, slopes, back, out):
-    """The way back over the rows of a segment; `slopes` has those of the row after it at its end."""
+    """The way back over the rows of a segment; at the end of `slopes` are those of the next row."""
     w, n, m = width(lanes), z.n, z.m
     for t in range(stop - 1, start - 1, -1):
         slot, follows = t - start, t + 1 < z.t_max

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from statespace.errors import InputError, NumericalError
+from statespace.errors import InputError, MethodError, NumericalError
 from statespace.interface.methods import Repeated
 from statespace.interface.randomness import clone, lend
 from statespace.learning.scales import own_sizes
@@ -62,6 +62,9 @@ class Objective:
         generator: Generator,
         modes: Sequence[Mode] = (),
     ) -> None:
+        reason = method.refusal(model, data)  # the model may have got its first values just now
+        if reason is not None:
+            raise MethodError(reason)
         self.model, self.method, self.data, self.modes = model, method, data, modes
         self.origin = clone(generator)  # of the random numbers
         self.parameters = [p for p in model.parameters() if p.requires_grad]

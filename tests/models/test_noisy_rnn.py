@@ -171,6 +171,77 @@ def test_with_identities_it_is_an_lds() -> None:
     assert plain.num_params == ss.LDS(N, M, P, seed=0).num_params
 
 
+@pytest.mark.parametrize("missing", [False, True])
+def test_with_identities_it_has_the_kalman_numbers(missing: bool) -> None:
+    """Filter, smoother, forecast and gradient, by every linearising method."""
+    lds = ss.LDS(N, M, P, seed=3)
+    values = {k: lds.slot(k).value().detach() for k in lds.slots}
+    values["W"] = values.pop("B")
+    rnn = ss.NoisyRNN(N, M, P, activation="identity", initial="estimate", **values)
+    u = draws(2, T + 3, P)
+    y = draws(2, T, M, seed=1)
+    if missing:
+        y[0, 2, 0] = y[1, 3] = math.nan
+    now = u[:, :T]
+    for method in (ss.ExtendedKalman(), ss.UnscentedKalman(), ss.CubatureKalman()):
+        one, two = lds.log_likelihood(y, now), rnn.log_likelihood(y, now, method=method)
+        assert_close(one, two, rtol=1e-10, atol=1e-10)
+        for name in ("A", "C", "Q"):
+            left = torch.autograd.grad(one.sum(), lds.slot(name).theta, retain_graph=True)[0]
+            right = torch.autograd.grad(two.sum(), rnn.slot(name).theta, retain_graph=True)[0]
+            assert_close(left, right, rtol=1e-8, atol=1e-8)
+        assert rnn.filter(y, now, method=method).kind == "exact"
+    f, g = lds.filter(y, now), rnn.filter(y, now)
+    s, r = lds.smooth(y, now), rnn.smooth(y, now)
+    a, b = (m.forecast(y, horizon=3, inputs=u) for m in (lds, rnn))
+    for left, right in (
+        (f.mean, g.mean), (f.cov, g.cov), (f.y_mean, g.y_mean), (s.mean, r.mean), (s.cov, r.cov),
+        (s.cross_cov, r.cross_cov), (a.mean, b.mean), (a.stddev, b.stddev),
+    ):  # fmt: skip
+        assert_close(left, right, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_without_noise_it_is_torchs_network(nonlinearity: str) -> None:
+    """z_1 is h_0, u_2 .. u_T are its inputs, z_2 .. z_T its outputs: value and gradient."""
+    torch.manual_seed(0)
+    cell = torch.nn.RNN(P, N, nonlinearity=nonlinearity, batch_first=True).double()
+    layer = torch.nn.Linear(N, M).double()
+    effect = draws(M, P, seed=5).requires_grad_()
+    first, r = draws(N, seed=6).requires_grad_(), torch.tensor([[0.5, 0.2], [0.2, 0.4]])
+    u, y = draws(4, T, P, seed=7), draws(4, T, M, seed=8)
+    h_0 = first.expand(1, 4, N)
+    out = torch.cat([h_0[0][:, None], cell(u[:, 1:], h_0.contiguous())[0]], 1)
+    mean = layer(out) + u @ effect.mT
+    law = torch.distributions.MultivariateNormal(mean, r.double())
+    wanted = law.log_prob(y).sum(-1)
+
+    w = dict(cell.named_parameters())
+    rnn = ss.NoisyRNN(
+        N, M, P, activation=nonlinearity,
+        A=w["weight_hh_l0"].detach(), W=w["weight_ih_l0"].detach(),
+        b=(w["bias_ih_l0"] + w["bias_hh_l0"]).detach(),
+        C=layer.weight.detach(), D=effect.detach(), d=layer.bias.detach(),
+        Q=ss.Fixed(torch.zeros(N, N)), R=r, initial_mean=ss.Param(first.detach()),
+        initial_cov=ss.Fixed(torch.zeros(N, N)),
+    )  # fmt: skip
+    found = rnn.log_likelihood(y, u, method=ss.ExtendedKalman())
+    assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    theirs = torch.autograd.grad(
+        wanted.sum(),
+        [w["weight_hh_l0"], w["weight_ih_l0"], w["bias_hh_l0"], layer.weight, effect, layer.bias,
+         first],
+    )  # fmt: skip
+    names = ("A", "W", "b", "C", "D", "d", "initial_mean")
+    ours = torch.autograd.grad(found.sum(), [rnn.slot(name).theta for name in names])
+    for name, left, right in zip(names, ours, theirs, strict=True):
+        size = float(right.abs().max())
+        assert_close(left.view_as(right), right, rtol=0, atol=1e-12 * size, msg=name)
+    smoothed = rnn.smooth(y, u)
+    assert_close(smoothed.mean, out.detach(), rtol=1e-12, atol=1e-12)
+    assert not smoothed.cov.any()
+
+
 def test_untied_over_time_the_gradients_add_up() -> None:
     """The gradient of a parameter is the sum of the gradients of its copies, one for each row."""
     tied = network(activation="tanh")

@@ -12,13 +12,13 @@ from statespace.inference.lineargaussian.start import Start
 from statespace.inference.lineargaussian.system import System
 from statespace.kernels import Data, Model
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "divides"]
 
 
 _PIVOT = 1e-3  # of a correlation matrix, the least share of a variance that others leave
 
 
-def _divides(r: Tensor) -> bool:
+def divides(r: Tensor) -> bool:
     """Whether pivots of R lose few digits: then its factor serves as well as that of a root."""
     cov = r.numpy()
     variance = cov.diagonal(axis1=-2, axis2=-1)
@@ -125,7 +125,7 @@ class Layout:
         )
         a, b, q, c, d, r, x, s = (x.contiguous().numpy() for x in arrays)
         cov = np.empty((1, 0, 0, 0), r.dtype)
-        if dense and _divides(system.R.matrix):
+        if dense and divides(system.R.matrix):
             cov = timed("R", system.R.matrix, 2).contiguous().numpy()
         model = Model(a, b, q, c, d, r, x, s, cov, dense)
         self._made = (system, begin, dense, model)

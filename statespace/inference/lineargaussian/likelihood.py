@@ -161,6 +161,6 @@ class Once(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         raise DerivativeError(
             "log_likelihood: expected a first derivative, received a request for a second one, "
-            "which the exact filter does not give. Difference its gradient instead, as "
+            "which the filter does not give. Difference its gradient instead, as "
             "FitResult.summary() does for standard errors."
         )

@@ -1,30 +1,141 @@
 """Where compiled loops answer first: models that say they are activations of affine maps.
 
 Each function is asked before the generic loop, with the network of the model over the rows of the
-task, and must give what that loop gives (held equal by a test) or None: the generic loop.
+task, and gives what that loop gives (held equal by a test) or None: the generic loop. That answers
+where an activation has no name, where parameters differ from series to series or vary in time, on
+a GPU, where an innovation has no variance to rounding, and where numbers overflow.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from statespace.inference.linearising.loop import Linearised, Passed, Plan
+from statespace.gaussian import Gaussian
+from statespace.inference.lineargaussian.backward import Smooth, clip
+from statespace.inference.linearising.adjoint import HELD, likelihood
+from statespace.inference.linearising.loop import Passed, Plan
+from statespace.inference.linearising.posed import Posed, pose
+from statespace.inference.linearising.rules import Taylor
 from statespace.inference.linearising.task import Task
 from statespace.interface import Network
+from statespace.kernels import Ends
+from statespace.kernels import Smooth as Moments
+from statespace.linalg import Covariance, tria
 
-__all__ = ["log_likelihood", "moments", "rows"]
+__all__ = ["log_likelihood", "moments", "smooth"]
 
 
 def log_likelihood(net: Network, plan: Plan, task: Task) -> Tensor | None:
     """The sum of the increments, (*batch,), differentiable in every array of the network."""
-    return None
+    posed = pose(net, task) if _tangents(plan) else None
+    if posed is None or task.rows.y.requires_grad:
+        return None
+    wanted = torch.is_grad_enabled() and _requires_grad(net, task)
+    n = posed.n
+    segments = -(-posed.rows // HELD) if wanted else 0
+    marks = np.empty((posed.tasks, segments, (2 * n + n * (n + 1) // 2) * posed.width),
+                     posed.number)  # fmt: skip
+    value = _filter(posed, marks, None, np.empty((0,) * 6, posed.number))
+    if value is None:
+        return None
+    return likelihood(value, marks, posed, net) if wanted else posed.back(value)
 
 
 def moments(net: Network, plan: Plan, task: Task) -> Passed | None:
     """Filtered and predicted moments; without a graph."""
-    return None
+    posed = pose(net, task) if _tangents(plan) else None
+    if posed is None:
+        return None
+    n, lead = posed.n, (1, posed.series)
+    active = task.rows.active.sum(-1).reshape(1, -1).expand(lead) - 1
+    rows = (*lead, posed.rows)
+
+    def room(*shape: int) -> NDArray[Any]:
+        return np.empty(shape, posed.number)
+
+    ends = Ends(
+        room(*rows, n), room(*rows, n), room(*rows), room(1, 2, posed.series, n),
+        np.zeros((1, 2, posed.series, n, n), posed.number), room(*lead),
+        active.contiguous().numpy(),
+    )  # fmt: skip
+    covs = room(2, *rows, n, n)
+    if _filter(posed, np.empty((0, 0, 0), posed.number), ends, covs) is None:
+        return None
+    mean, before, gains = (posed.back(x) for x in ends[:3])
+    cov, before_cov = (posed.back(x) for x in covs)
+    end = _end(posed, ends)
+    y_mean, y_cov = _of_y(posed, before, before_cov)
+    return Passed(mean, cov, before, before_cov, y_mean, y_cov, gains, end)
 
 
-def rows(net: Network, plan: Plan, task: Task) -> Linearised | None:
-    """The linearised rows, for the smoother; without a graph."""
-    return None
+def smooth(net: Network, plan: Plan, task: Task, keep: str) -> tuple[Tensor, Smooth] | None:
+    """The log-likelihood and smoothed moments, time first, as the core gives them.
+
+    Those of y are left to be imputed; what `keep` does not hold has no rows.
+    """
+    posed = pose(net, task) if _tangents(plan) else None
+    if posed is None:
+        return None
+    n, rows, lead = posed.n, posed.rows, (1, posed.series)
+    q = net.dynamics.noise.matrix.detach().reshape(1, 1, n, n).contiguous().numpy()
+    out = Moments(
+        np.empty((*lead, rows, n), posed.number),
+        np.empty((*lead, 0 if keep == "means" else rows, n, n), posed.number),
+        np.empty((*lead, rows - 1 if keep == "all" else 0, n, n), posed.number),
+        q,
+    )
+    value, bad = np.empty((2, 1, posed.series))
+    posed.run("smooth_network", value, bad, out)
+    if bad.any() or not np.isfinite(value).all():
+        return None
+    mean, cov, cross = (posed.back(x) for x in out[:3])
+    cov, clipped = clip(cov)
+    found = Smooth(
+        mean.movedim(-2, 0), cov.movedim(-3, 0), cross.movedim(-3, 0), None, None, clipped
+    )
+    return posed.back(value), found
+
+
+def _tangents(plan: Plan) -> bool:
+    return plan.iterations == 1 and plan.transition == plan.emission == Taylor()
+
+
+def _requires_grad(net: Network, task: Task) -> bool:
+    channels = (net.dynamics, net.readout)
+    tensors = [x for c in channels for x in (c.weight, c.bias, c.noise.matrix)]
+    first = net.prior if task.absorbed == 0 else task.belief
+    return any(x.requires_grad for x in (*tensors, first.mean, first.covariance.matrix))
+
+
+def _filter(
+    posed: Posed, marks: NDArray[Any], ends: Ends | None, covs: NDArray[Any]
+) -> NDArray[Any] | None:
+    """Log-likelihoods (1, series); None where the generic loop is to be asked."""
+    value, bad = np.empty((2, 1, posed.series))
+    posed.run("filter_network", value, bad, HELD, marks, ends, covs)
+    return None if bad.any() or not np.isfinite(value).all() else value
+
+
+def _end(posed: Posed, ends: Ends) -> Gaussian:
+    """The belief at the last row of each series; as it was where there is none."""
+    mean, root = posed.back(ends.end[:, 1]), tria(posed.back(ends.roots[:, 1]))
+    first = posed.task.belief
+    none = ~posed.task.rows.active.any(-1).expand(posed.task.batch)
+    if bool(none.any()):
+        mean = torch.where(none[..., None], first.mean.detach(), mean)
+        root = torch.where(none[..., None, None], first.covariance.root.detach(), root)
+    return Gaussian(mean, Covariance.from_root(root))
+
+
+def _of_y(posed: Posed, mean: Tensor, cov: Tensor) -> tuple[Tensor, Tensor]:
+    """Moments of y before it is seen, from those of z, (*batch, T, ...)."""
+    reads, f = posed.net.readout, posed.net.emission
+    c, d = reads.weight.detach(), reads.bias.detach()
+    at = mean @ c.mT + (d if "bias" in reads.varies else d.unsqueeze(-2))
+    slope = f.slope(at)[..., None] * c
+    return f(at), slope @ cov @ slope.mT + reads.noise.matrix.detach()

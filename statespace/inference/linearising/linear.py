@@ -9,13 +9,18 @@ import torch
 from torch import Size, Tensor
 
 from statespace.gaussian import AffineConditional, Gaussian
-from statespace.interface import Context, LinearGaussian, Network
+from statespace.interface import Context, GaussianLatent, LinearGaussian, Network
 
 __all__ = ["linear", "network"]
 
 
 def network(model: Any, ctx: Context | None = None) -> Network | None:
-    """What the model says it is; at the first row without inputs, unless a context is given."""
+    """What the model says it is; at the first row without inputs, unless a context is given.
+
+    None where y has a distance of its own (angles), which no network knows.
+    """
+    if type(model).residual is not GaussianLatent.residual:
+        return None
     if ctx is None:
         u = torch.zeros(model.input_dim, dtype=model.dtype, device=model.device)
         ctx = Context(torch.zeros((), dtype=torch.int64, device=model.device), u, u[:0])

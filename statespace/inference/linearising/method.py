@@ -124,7 +124,11 @@ class Linearising(Filter):
             return _EXACT.smooth_keeping(exact, data, generator, state, keep)
         with torch.no_grad():
             at = task(model, rows_of(data), self._begun(model, data, generator, state))
-            return smoothed(self.kind(model, data), data, self._rows(model, at), at, keep)
+            net = network(model, at.before)
+            found = None if net is None else compiled.smooth(net, self._plan, at, keep)
+            return smoothed(
+                self.kind(model, data), data, lambda: self._rows(model, at), at, keep, found
+            )
 
     def forecast(
         self,
@@ -185,9 +189,8 @@ class Linearising(Filter):
 
     def _rows(self, model: Any, at: Task) -> Linearised:
         """The rows as the filter linearises them."""
-        net = network(model, at.before)
-        found = None if net is None else compiled.rows(net, self._plan, at)
-        found = run(model, self._plan, at, rows=True)[2] if found is None else found
+        with torch.no_grad():
+            found = run(model, self._plan, at, rows=True)[2]
         assert found is not None
         return found
 

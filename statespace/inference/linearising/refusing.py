@@ -36,7 +36,7 @@ def refusal(method: Any, model: Any, data: Sequences | None, *, moments: bool = 
             f"{name} needs every y where the memory reads it, as that of {kind} does, and some are "
             "missing. Use ParticleFilter, which draws them."
         )
-    if linear(model) is not None:
+    if not model.ready or linear(model) is not None:  # without values: asked again when it is
         return None
     net = None if model.reads else network(model)
     if net is not None and net.prior.diffuse is not None and bool(net.prior.diffuse.any()):

@@ -14,7 +14,7 @@ from statespace.activations import activation as read_activation
 from statespace.densities import GaussianRoot
 from statespace.files import register
 from statespace.gaussian import AffineConditional, Gaussian
-from statespace.inference import ParticleFilter
+from statespace.inference import ExtendedKalman, ParticleFilter
 from statespace.interface import Context, GaussianLatent, Method, Network, Real
 from statespace.interface.families import affine_image, noise_root, over_time, root_of
 from statespace.learning import Gradient
@@ -206,7 +206,7 @@ class NoisyRNN(Letters, GaussianLatent):
 
     def default_method(self) -> Method:
         """The extended Kalman filter; particles where y is categorical."""
-        return ParticleFilter(1000)
+        return ParticleFilter(1000) if self.categorical else ExtendedKalman()
 
     def default_learner(self) -> Gradient:
         """Back-propagation through time of the method's likelihood."""

@@ -12,7 +12,7 @@ from statespace.densities import GaussianRoot
 from statespace.densities.around import GaussianAround
 from statespace.errors import InputError, StorageError, expected
 from statespace.files import register
-from statespace.inference import ParticleFilter
+from statespace.inference import ExtendedKalman
 from statespace.interface import Context, GaussianLatent, Method, Real, families
 from statespace.learning import Gradient
 from statespace.models.nonlinear.functions import (
@@ -221,7 +221,7 @@ class NonlinearGaussian(Parameters, GaussianLatent):
 
     def default_method(self) -> Method:
         """The extended Kalman filter."""
-        return ParticleFilter(1000)
+        return ExtendedKalman()
 
     def default_learner(self) -> Gradient:
         """Back-propagation through time of the method's likelihood."""

@@ -61,6 +61,11 @@ class Parameters:
         return self.slot("initial_mean").held.device
 
     @property
+    def ready(self) -> bool:
+        """Whether every parameter has a value; without, the model can only be fitted."""
+        return all(slot.is_set for _, slot in self._slots())
+
+    @property
     def batch_shape(self) -> torch.Size:
         """Leading axes of the parameters: one model each."""
         return torch.broadcast_shapes(*(slot.batch_shape for _, slot in self._slots()))

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from statespace.errors import NumericalError
-from statespace.inference import Kalman
+from statespace.errors import InputError, NumericalError
+from statespace.inference import ExtendedKalman, Kalman
 from statespace.learning import EM
 from statespace.linalg import spectral_radius
 from statespace.models.lds import LDS
@@ -36,6 +36,7 @@ __all__ = ["start_values"]
 # At zero a variance has no slope, and particles have no chance:
 _FLOOR = 0.05  # of the variance of one-step errors is the least R
 _LEAST = 1e-4  # of the variance of a state is the least Q
+_ROWS = 400  # of each series, for the likelihood of a start
 _RADIUS = 0.999  # of A, where nothing bounds the states
 
 
@@ -50,12 +51,54 @@ def start_values(rnn: Any, data: Sequences, generator: Generator) -> None:
     unset = [name for name, slot in rnn._slots() if not slot.is_set]
     if unset:
         with torch.no_grad():
-            point = working_point(rnn.activation)
-            found = response(rnn, data)
-            lds = proxy(rnn, point, found.noise)
-            _fit(lds, found.data, generator)
-            _write(rnn, unset, lds, point, found)
+            _likeliest(rnn, unset, data, generator)
     _hold_unknowable(rnn, data)
+
+
+def _likeliest(rnn: Any, unset: list[str], data: Sequences, generator: Generator) -> None:
+    """Of the linear system's own start and of what it is fitted to, that which serves better.
+
+    A fit may lean on differences of states that the activation does not keep.
+    """
+    point, found = working_point(rnn.activation), response(rnn, data)
+    short = data.rows(0, min(data.T, _ROWS))
+    free = [slot for name, slot in rnn._slots() if name in unset and slot.n_free]
+    lds = proxy(rnn, point, found.noise)
+    best, highest = None, None
+    for prepare in (LDS.start_values, _fit):
+        prepare(lds, found.data, generator)
+        _write(rnn, unset, lds, point, found)
+        value = _value(rnn, short, generator)
+        if value is None:  # nothing to choose by
+            continue
+        thetas = [slot.theta.detach().clone() for slot in free]
+        if best is None or highest is None:
+            best, highest = thetas, value
+            continue
+        better = (value > highest)[..., None]
+        best = [torch.where(_rows(better, x), x, old) for x, old in zip(thetas, best, strict=True)]
+    if best is not None:
+        for slot, theta in zip(free, best, strict=True):
+            slot.theta.copy_(theta)
+
+
+def _rows(better: Tensor, theta: Tensor) -> Tensor:
+    """(*models, 1) beside a theta that may have rows over time."""
+    return better.unsqueeze(-2) if theta.dim() > better.dim() and better.dim() > 1 else better
+
+
+def _value(rnn: Any, data: Sequences, generator: Generator) -> Tensor | None:
+    """The extended Kalman filter's log-likelihood of every model, (*models,)."""
+    method = ExtendedKalman()
+    if rnn.categorical or method.refusal(rnn, data) is not None:
+        return None
+    try:
+        value = method.log_likelihood(rnn, data, generator).double()
+    except (InputError, NumericalError):
+        value = data.values.new_full((), -math.inf, dtype=torch.float64)
+    models = rnn.batch_shape
+    value = value.expand(torch.broadcast_shapes(value.shape, models))
+    return torch.nan_to_num(value.sum_to_size(models) if models else value.sum(), nan=-math.inf)
 
 
 def _fit(lds: LDS, data: Sequences, generator: Generator) -> None:
@@ -76,25 +119,16 @@ def _states(lds: LDS, data: Sequences) -> _States:
     assert smoothed.cov is not None
     on = data.active[..., None].expand(smoothed.mean.shape)
     variance = smoothed.cov.diagonal(dim1=-2, dim2=-1)
-
-    def average(x: Tensor) -> Tensor:
-        shape = (*lds.batch_shape, x.shape[-1])
-        total = torch.where(on, x, 0.0).sum(-2).sum_to_size(shape)
-        return total / on.to(x).sum(-2).sum_to_size(shape).clamp_min(1)
-
-    mean = average(smoothed.mean)
-    square = average((smoothed.mean - mean[..., None, :]).square() + variance)
-    return _States(mean, square.sqrt())
+    mean = _average(smoothed.mean, on, lds.batch_shape)
+    square = (smoothed.mean - mean[..., None, :]).square() + variance
+    return _States(mean, _average(square, on, lds.batch_shape).sqrt())
 
 
 def _errors(lds: LDS, data: Sequences) -> Tensor:
     """The variance of one-step errors, column by column, (*models, m)."""
     found = Kalman().scan(lds, data, torch.Generator()).innovations
     assert found is not None
-    seen = data.observed.expand(found.shape)
-    shape = (*lds.batch_shape, found.shape[-1])
-    total = torch.where(seen, found, 0.0).square().sum(-2).sum_to_size(shape)
-    return total / seen.to(found).sum(-2).sum_to_size(shape).clamp_min(1)
+    return _average(found.square(), data.observed, lds.batch_shape)
 
 
 def _units(rnn: Any, unset: list[str], states: _States, point: Point) -> Tensor:
@@ -124,9 +158,6 @@ def _write(rnn: Any, unset: list[str], lds: LDS, point: Point, found: Response) 
     mean = states.mean if "b" in unset else torch.zeros_like(states.mean)
     f, g, h, c, d, e = (now(lds.slot(name)) for name in ("A", "B", "b", "C", "D", "d"))
 
-    def times(matrix: Tensor, x: Tensor) -> Tensor:
-        return (matrix @ x[..., None])[..., 0]
-
     a = t[..., :, None] * f / t[..., None, :] / slope
     if rnn.activation.name in ("relu", "softplus"):  # steeper above: there it would explode
         a = a * (_RADIUS / spectral_radius(a)).clamp_max(1.0)[..., None, None]
@@ -136,10 +167,10 @@ def _write(rnn: Any, unset: list[str], lds: LDS, point: Point, found: Response) 
     values = {
         "A": a,
         "W": t[..., :, None] * g / slope,
-        "b": centre - times(a, levels) + t * (times(f, mean) + h - mean) / slope,
+        "b": centre - _times(a, levels) + t * (_times(f, mean) + h - mean) / slope,
         "C": read,
         "D": d,
-        "d": e + times(c, mean) - times(read, levels),
+        "d": e + _times(c, mean) - _times(read, levels),
         "Q": t[..., :, None] * now(lds.slot("Q")) * t[..., None, :],
         "initial_mean": level + t * (moment - mean),
         "initial_cov": t[..., :, None] * spread * t[..., None, :],
@@ -152,6 +183,37 @@ def _write(rnn: Any, unset: list[str], lds: LDS, point: Point, found: Response) 
         values["R"] = r if df is None else r * ((df - 2) / df).clamp_min(0.1).mean()
     for name in unset:
         rnn.slot(name).set_(values[name])
+    if "b" not in unset and "d" in unset and rnn.activation.name != "identity":
+        rnn.slot("d").set_(now(rnn.slot("d")) + _off(rnn, found.data, point))
+
+
+def _off(rnn: Any, data: Sequences, point: Point) -> Tensor:
+    """By how much a network with a b of its own misses the level of the data, (*models, rows).
+
+    Along its path without noise.
+    """
+    a, w, b, c, effect, d = (now(rnn.slot(name)) for name in ("A", "W", "b", "C", "D", "d"))
+    z, etas = torch.full_like(b, point.level), []
+    for t in range(min(data.T, _ROWS)):
+        u = data.inputs[..., t, :]
+        z = rnn.activation(_times(a, z) + _times(w, u) + b)
+        etas.append(_times(c, z) + _times(effect, u) + d)
+    eta = torch.stack(etas, -2).nan_to_num(0.0, 0.0, 0.0)
+    level = _average(data.values, data.observed, rnn.batch_shape)
+    return level - _average(eta, torch.ones_like(eta, dtype=torch.bool), rnn.batch_shape)
+
+
+def _average(x: Tensor, on: Tensor, models: torch.Size) -> Tensor:
+    """Over the rows and the series of each model, (*models, k)."""
+    batch = torch.broadcast_shapes(x.shape[:-2], models)
+    x, on = (v.expand(*batch, *v.shape[-2:]) for v in (x, on.expand(x.shape)))
+    shape = (*models, x.shape[-1])
+    total = torch.where(on, x, 0.0).sum(-2).sum_to_size(shape)
+    return total / on.to(x).sum(-2).sum_to_size(shape).clamp_min(1)
+
+
+def _times(matrix: Tensor, x: Tensor) -> Tensor:
+    return (matrix @ x[..., None])[..., 0]
 
 
 def _hold_unknowable(rnn: Any, data: Sequences) -> None:

@@ -34,7 +34,7 @@ def proxy(rnn: Any, point: Point, noise: Tensor | None) -> LDS:
     kept: dict[str, Any] = {
         "A": _scaled(a, slope),
         "B": _scaled(rnn.slot("W"), slope),
-        "b": Fixed(torch.zeros(n, dtype=torch.float64)),  # d moves the level
+        "b": Fixed(torch.zeros(*rnn.batch_shape, n, dtype=torch.float64)),  # d moves the level
         "C": _scaled(c, 1.0),
         "D": _scaled(rnn.slot("D"), 1.0),
         "d": Param(),
@@ -43,7 +43,7 @@ def proxy(rnn: Any, point: Point, noise: Tensor | None) -> LDS:
     }
     if a.is_set and b.is_set:
         push = now(a).sum(-1) * level + now(b) - point.centre
-        kept["b"] = Fixed(slope * push)
+        kept["b"] = Fixed((slope * push).expand(*rnn.batch_shape, n))
     if c.is_set and d.is_set:
         kept["d"] = Fixed(now(d) + now(c).sum(-1) * level)
     if noise is not None:

@@ -235,7 +235,8 @@ CASES = [
     _case("tanh, inputs, gaps", _values(Tanh, 1, 2, 3, 2), 1, missing=0.3),
     _case("tanh, a batch, ragged, gaps", _values(Tanh, 2, 2, 2, 1), 2, batch=(3,), missing=0.3,
           lengths=[8, 5, 1]),
-    _case("squashed, noise of the state", _values(Squashed, 3, 2, 2, 1), 3, batch=(2,)),
+    _case("squashed, noise of the state", _values(Squashed, 3, 2, 2, 1), 3, batch=(2,),
+          tags="noise"),
     _case("linear, unsaid", _values(Linear, 4, 3, 2, 1), 4, batch=(2,), missing=0.3,
           tags="linear"),
     _case("known start, singular", _known, 5, missing=0.2, tags="singular"),
@@ -253,3 +254,10 @@ METHODS = {
     "hermite": ss.GaussHermiteKalman(3),
     "posterior": ss.PosteriorLinearisation(ss.UnscentedKalman(), 3),
 }
+WHOLE = {"laplace": ss.Laplace(), "path": ss.ExtendedKalman(iterations=50, scope="path")}
+ALL = METHODS | WHOLE
+
+
+def suits(case: Case, kind: str) -> bool:
+    """Whether the method serves the case."""
+    return not (kind == "path" and "counts" in case.tags)

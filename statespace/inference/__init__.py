@@ -5,6 +5,7 @@ from statespace.inference.linearising import (
     CubatureKalman,
     ExtendedKalman,
     GaussHermiteKalman,
+    Laplace,
     PosteriorLinearisation,
     UnscentedKalman,
 )
@@ -15,6 +16,7 @@ __all__ = [
     "ExtendedKalman",
     "GaussHermiteKalman",
     "Kalman",
+    "Laplace",
     "ParticleFilter",
     "PosteriorLinearisation",
     "UnscentedKalman",

@@ -17,6 +17,8 @@ from statespace.kernels.tables import (
     Ends,
     Filter,
     Model,
+    Points,
+    Rows,
     Score,
     Second,
     Shared,
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from statespace.kernels.filtering import filter_means, filter_shared
     from statespace.kernels.forward import filter_each
     from statespace.kernels.lanes import Lanes
-    from statespace.kernels.network_filter import filter_network
+    from statespace.kernels.network_filter import filter_network, filter_points
     from statespace.kernels.network_score import score_network
     from statespace.kernels.network_smooth import smooth_network
     from statespace.kernels.settled_back import settle_back
@@ -45,6 +47,8 @@ __all__ = [
     "Filter",
     "Lanes",
     "Model",
+    "Points",
+    "Rows",
     "Score",
     "Second",
     "Shared",
@@ -53,6 +57,7 @@ __all__ = [
     "filter_each",
     "filter_means",
     "filter_network",
+    "filter_points",
     "filter_shared",
     "means",
     "means_back",
@@ -72,6 +77,7 @@ _NAMES = {  # where each name lives; imported, and numba with it, when it is fir
     "filter_each": "forward",
     "filter_means": "filtering",
     "filter_network": "network_filter",
+    "filter_points": "network_filter",
     "filter_shared": "filtering",
     "means": "shared_means",
     "means_back": "shared_back",

@@ -1,4 +1,4 @@
-"""The extended Kalman filter of activations of affine maps."""
+"""Extended and sigma-point Kalman filters of activations of affine maps."""
 
 from __future__ import annotations
 
@@ -11,26 +11,58 @@ from statespace.kernels.forward import put_root
 from statespace.kernels.given import begin, given_of, sizes_of
 from statespace.kernels.lanes import width
 from statespace.kernels.memory import ahead, apart, hold, room, set_of, span
+from statespace.kernels.network_points import (
+    look_points,
+    move_points,
+    points_memory,
+    points_of,
+)
 from statespace.kernels.network_rows import look_network, move_network, net_memory
 from statespace.kernels.scratch import clear, finish, row_at, scratch
 
-__all__ = ["filter_network", "put_cov"]
+__all__ = ["filter_network", "filter_points"]
 
 
 @called
-def put_cov(lanes, n, s, first, count, t, t_max, covs):
-    """The covariance of row t, where they are wanted."""
+def put_cov(lanes, n, s, first, count, t, t_max, turned, covs):
+    """The covariance of row t; `turned` says that states stand in reversed order."""
     w = width(lanes)
     spread_out(lanes, n, s.u, s.d, s.rows)
     for lane in range(count):
         place = ((first + lane) * t_max + t) * n * n
-        for i in range(n * n):
-            covs[place + i] = s.rows[i * w + lane]
+        if turned:
+            for i in range(n * n):
+                covs[place + n * n - 1 - i] = s.rows[i * w + lane]
+        else:
+            for i in range(n * n):
+                covs[place + i] = s.rows[i * w + lane]
+
+
+@called
+def show_before(lanes, z, s, first, count, t, turned, p, out):
+    """The belief before row t is seen."""
+    ends = ends_of(out.ends, p)
+    put_mean(lanes, z.n, s.x, first, count, t, ends, ends.predicted_mean, ends.end)
+    put_root(lanes, z.n, s, first, count, t, ends.last, ends.roots)
+    if out.covs.size > 0:
+        put_cov(lanes, z.n, s, first, count, t, z.t_max, turned, set_of(out.covs[1], p))
+
+
+@called
+def show_after(lanes, z, s, first, count, t, turned, p, sums, before, out):
+    """The belief after it, and what it added to the log-likelihood."""
+    n, ends = z.n, ends_of(out.ends, p)
+    after, root = ahead(ends.end, z.series * n), ahead(ends.roots, z.series * n * n)
+    put_mean(lanes, n, s.x, first, count, t, ends, ends.mean, after)
+    put_root(lanes, n, s, first, count, t, ends.last, root)
+    if out.covs.size > 0:
+        put_cov(lanes, n, s, first, count, t, z.t_max, turned, set_of(out.covs[0], p))
+    put_gains(lanes, sums, before, first, count, t, ends)
 
 
 @kernel
-def filter_network(lanes, model, data, codes, low, high, value, bad, held, marks, ends, covs):
-    """Filters tasks low .. high, a task being W series of one set; the start has one column.
+def filter_network(lanes, model, data, codes, low, high, value, bad, held, marks, out):
+    """The extended filter of tasks low .. high, W series of a set each; one column of the start.
 
     Args:
         lanes: How many.
@@ -40,13 +72,10 @@ def filter_network(lanes, model, data, codes, low, high, value, bad, held, marks
         value, bad: Out, as in `filter_each`.
         held, marks: Out, (tasks, segments, numbers): the belief before every `held`-th row; empty
             where not wanted.
-        ends: Out, see `Ends`; None, which is another compiled loop, where nothing is wanted.
-        covs: Out, filtered and predicted covariances, (2, sets, series, T, n, n); no rows where
-            not wanted.
+        out: See `Rows`; None, which is another compiled loop, where nothing is wanted.
     """
     w, z, dense, base = width(lanes), sizes_of(model, data), model.dense, span(model.a, 0)
-    n, belief = z.n, z.n + pk(z.n, 0) + z.n
-    g_code, f_code, moved = codes
+    belief, (g_code, f_code, moved) = 2 * z.n + pk(z.n, 0), codes
     _, end = row_at(lanes, z, dense, scratch(lanes, z, dense, base).end)
     memory = room(apart(base, net_memory(lanes, z, end).end), model.a.dtype)
     counts = room(2 * SUMS * w, np.float64)
@@ -64,25 +93,60 @@ def filter_network(lanes, model, data, codes, low, high, value, bad, held, marks
                 copy(lanes, s.x, set_of(marks[task], t // held), belief)
             if t > 0 or moved > 0:
                 move_network(lanes, z, g, g_code, s, net, first, count, t)
-            if ends is not None:
-                out = ends_of(ends, p)
-                put_mean(lanes, n, s.x, first, count, t, out, out.predicted_mean, out.end)
-                put_root(lanes, n, s, first, count, t, out.last, out.roots)
-                if covs.size > 0:
-                    put_cov(lanes, n, s, first, count, t, z.t_max, set_of(covs[1], p))
+            if out is not None:
+                show_before(lanes, z, s, first, count, t, False, p, out)
                 copy(lanes, sums, before, SUMS)
             look_network(
                 lanes, z, g, f_code, s, net, dense, False, first, count, t, t == 0, row, sums
             )
-            if ends is not None:
-                out = ends_of(ends, p)
-                after = ahead(out.end, z.series * n)
-                after_root = ahead(out.roots, z.series * n * n)
-                put_mean(lanes, n, s.x, first, count, t, out, out.mean, after)
-                put_root(lanes, n, s, first, count, t, out.last, after_root)
-                if covs.size > 0:
-                    put_cov(lanes, n, s, first, count, t, z.t_max, set_of(covs[0], p))
-                put_gains(lanes, sums, before, first, count, t, out)
+            if out is not None:
+                show_after(lanes, z, s, first, count, t, False, p, sums, before, out)
+        finish(lanes, sums, p, first, count, 1, value, bad)
+    hold(memory)
+    hold(counts)
+
+
+@kernel
+def filter_points(lanes, model, data, codes, low, high, value, bad, points, out):
+    """A sigma-point filter of tasks low .. high; states stand in reversed order, but for `covs`.
+
+    Args:
+        lanes: How many.
+        model, data, codes: See `filter_network`.
+        low, high: Tasks.
+        value, bad: Out, as in `filter_each`.
+        points: See `Points`.
+        out: See `Rows`; None, which is another compiled loop, where nothing is wanted.
+    """
+    w, z, dense, base = width(lanes), sizes_of(model, data), model.dense, span(model.a, 0)
+    (g_code, f_code, moved), sigma = codes, points_of(points)
+    _, end = row_at(lanes, z, dense, scratch(lanes, z, dense, base).end)
+    dry = points_memory(lanes, z, sigma.count, net_memory(lanes, z, end).end)
+    memory, counts = room(apart(base, dry.end), model.a.dtype), room(2 * SUMS * w, np.float64)
+    sums, before = span(counts, 0), span(counts, SUMS * w)
+    s = scratch(lanes, z, dense, span(memory, 0))
+    row, end = row_at(lanes, z, dense, s.end)
+    net, blocks = net_memory(lanes, z, end), (z.series + w - 1) // w
+    own = points_memory(lanes, z, sigma.count, net.end)
+    for task in range(low, high):
+        p, first = task // blocks, (task % blocks) * w
+        count, g = min(w, z.series - first), given_of(model, data, p)
+        begin(lanes, z, g, first, count, s)
+        clear(lanes, sums)
+        for t in range(z.t_max):
+            if t > 0 or moved > 0:
+                move_points(lanes, z, g, g_code, s, own, sigma, first, count, t)
+            if out is not None:
+                show_before(lanes, z, s, first, count, t, True, p, out)
+                copy(lanes, sums, before, SUMS)
+            if f_code == 0:
+                look_network(
+                    lanes, z, g, 0, s, net, dense, False, first, count, t, t == 0, row, sums
+                )
+            else:
+                look_points(lanes, z, g, f_code, s, own, sigma, first, count, t, out, sums)
+            if out is not None:
+                show_after(lanes, z, s, first, count, t, True, p, sums, before, out)
         finish(lanes, sums, p, first, count, 1, value, bad)
     hold(memory)
     hold(counts)

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["CODES", "Data", "Ends", "Filter", "Model", "Score", "Second", "Shared", "Smooth"]
+__all__ = [
+    "CODES",
+    "Data",
+    "Ends",
+    "Filter",
+    "Model",
+    "Points",
+    "Rows",
+    "Score",
+    "Second",
+    "Shared",
+    "Smooth",
+]
 
 CODES = {"identity": 0, "tanh": 1, "relu": 2, "sigmoid": 3, "softplus": 4}  # see `activations`
 
@@ -48,6 +60,22 @@ class Data(NamedTuple):
     seen: Any
 
 
+class Points(NamedTuple):
+    """Sigma points xi_k and their weights; an entry of xi_k that is zero is not named.
+
+    Attributes:
+        starts: (K + 1,), where the entries of each point begin.
+        which, xi: The entries, (all,) each: of which state, and its value.
+        mean, cov: Weights in means and in covariances, (K,); none of the latter is negative.
+    """
+
+    starts: Any
+    which: Any
+    xi: Any
+    mean: Any
+    cov: Any
+
+
 class Filter(NamedTuple):
     """Filtered moments, out, of a start with one column.
 
@@ -87,6 +115,22 @@ class Ends(NamedTuple):
     roots: Any
     gain: Any
     last: Any
+
+
+class Rows(NamedTuple):
+    """Filtered moments of a model that is linearised, out; an axis of length 0: not wanted.
+
+    Attributes:
+        ends: Means, and the last rows.
+        covs: Filtered and predicted covariances, (2, sets, series, T, n, n).
+        y_mean, y_cov: Of y before it is seen, (sets, series, T, m) and (sets, series, T, m, m),
+            where sigma points are taken of an emission that is not affine.
+    """
+
+    ends: Any
+    covs: Any
+    y_mean: Any
+    y_cov: Any
 
 
 class Smooth(NamedTuple):

@@ -21,7 +21,7 @@ from statespace.results import Smoothed
 from statespace.sequences import Index
 from statespace.shapes import every
 
-__all__ = ["Shown", "loops", "record", "run_forward"]
+__all__ = ["Shown", "loops", "record", "run_forward", "smooth_moments"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Shown:
     keep: str = "all"
     kind: Kind = "exact"
     y: Tensor | None = None  # observations as they came, where the core's are others
+    emission: Problem | None = None  # how y hangs on z, where the core observes something else
+    of_y: bool = True  # whether y has moments
 
 
 def record(
@@ -53,7 +55,7 @@ def record(
         moments: The log-likelihood and the moments, where they are known already.
     """
     with torch.no_grad():
-        value, out = moments or _smooth(p, constant, shown.keep, core)
+        value, out = moments or smooth_moments(p, constant, shown.keep, core)
     k = p.skip
     whole = out.mean.movedim(0, -2)
 
@@ -88,7 +90,9 @@ def loops(p: Problem, constant: bool, keep: str, core: Core) -> tuple[Tensor, Sm
     )  # fmt: skip
 
 
-def _smooth(p: Problem, constant: bool, keep: str, core: Core) -> tuple[Tensor, Smooth]:
+def smooth_moments(
+    p: Problem, constant: bool = True, keep: str = "all", core: Core = "auto"
+) -> tuple[Tensor, Smooth]:
     """The log-likelihood and the smoothed moments."""
     found = loops(p, constant, keep, core)
     if found is not None:
@@ -107,6 +111,9 @@ def run_forward(p: Problem, core: Core = "plain") -> Pass:
 
 def _of_y(p: Problem, out: Smooth, mean: Tensor, shown: Shown) -> dict[str, Callable[[], Tensor]]:
     """Moments of y given all of it, when they are asked for."""
+    if not shown.of_y:
+        return {}
+    p = p if shown.emission is None else shown.emission
     k = p.skip
 
     def y_mean() -> Tensor:

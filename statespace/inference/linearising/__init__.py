@@ -4,6 +4,7 @@ from statespace.inference.linearising.methods import (
     CubatureKalman,
     ExtendedKalman,
     GaussHermiteKalman,
+    Laplace,
     PosteriorLinearisation,
     UnscentedKalman,
 )
@@ -12,6 +13,7 @@ __all__ = [
     "CubatureKalman",
     "ExtendedKalman",
     "GaussHermiteKalman",
+    "Laplace",
     "PosteriorLinearisation",
     "UnscentedKalman",
 ]

@@ -71,8 +71,8 @@ def _gradient(
     own = weight.detach().double().reshape(1, series).contiguous().numpy()
     flat = (n * n, n * (n + 1) // 2, m * n, m * (m + 1) // 2)
     rows = (_rows(posed.model.b), _rows(posed.model.d))
-    sizes = [(tasks, 1, size) for size in flat] + [(series, rows[0], n), (series, rows[1], m)]
-    sizes += [(series, n), (series, n, n)]
+    sizes: list[tuple[int, ...]] = [(tasks, 1, size) for size in flat]
+    sizes += [(series, rows[0], n), (series, rows[1], m), (series, n), (series, n, n)]
     score = Score._make((own, *(np.zeros((1, *size)) for size in sizes)))
     posed.run("score_network", HELD, marks, score)
     a, q, c, r = (torch.from_numpy(x).sum((0, 1, 2)) for x in score[1:5])

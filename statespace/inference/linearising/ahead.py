@@ -29,8 +29,8 @@ def forecast(
     num_samples: int | None,
     generator: Generator,
     moments: Callable[[Any, Task], Passed],
-) -> Forecast:
-    """The rows after a state.
+) -> Forecast | None:
+    """The rows after a state; None where y has no moments.
 
     Quantiles are those of the Gaussian marginals where y is Gaussian given z; else, and where
     `num_samples` is given, those of draws.
@@ -50,6 +50,8 @@ def forecast(
     at = task(model, Rows(y, unseen, ~unseen.any(-1), inputs), state)
     with torch.no_grad():
         found = moments(model, at)
+    if found.y_mean is None:
+        return None
 
     def draw(num: int, source: Generator) -> Tensor:
         with torch.no_grad(), lend(source) as lent:

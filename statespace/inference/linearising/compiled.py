@@ -20,10 +20,9 @@ from statespace.inference.lineargaussian.backward import Smooth, clip
 from statespace.inference.linearising.adjoint import HELD, likelihood
 from statespace.inference.linearising.loop import Passed, Plan
 from statespace.inference.linearising.posed import Posed, pose
-from statespace.inference.linearising.rules import Taylor
 from statespace.inference.linearising.task import Task
 from statespace.interface import Network
-from statespace.kernels import Ends
+from statespace.kernels import Ends, Rows
 from statespace.kernels import Smooth as Moments
 from statespace.linalg import Covariance, tria
 
@@ -32,15 +31,16 @@ __all__ = ["log_likelihood", "moments", "smooth"]
 
 def log_likelihood(net: Network, plan: Plan, task: Task) -> Tensor | None:
     """The sum of the increments, (*batch,), differentiable in every array of the network."""
-    posed = pose(net, task) if _tangents(plan) else None
+    posed = _posed(net, plan, task)
     if posed is None or task.rows.y.requires_grad:
         return None
     wanted = torch.is_grad_enabled() and _requires_grad(net, task)
-    n = posed.n
-    segments = -(-posed.rows // HELD) if wanted else 0
-    marks = np.empty((posed.tasks, segments, (2 * n + n * (n + 1) // 2) * posed.width),
-                     posed.number)  # fmt: skip
-    value = _filter(posed, marks, None, np.empty((0,) * 6, posed.number))
+    if wanted and posed.points is not None:
+        return None
+    n, segments = posed.n, -(-posed.rows // HELD) if wanted else 0
+    numbers = (2 * n + n * (n + 1) // 2) * posed.width
+    marks = np.empty((posed.tasks, segments, numbers), posed.number)
+    value = _filter(posed, marks=marks)
     if value is None:
         return None
     return likelihood(value, marks, posed, net) if wanted else posed.back(value)
@@ -48,29 +48,34 @@ def log_likelihood(net: Network, plan: Plan, task: Task) -> Tensor | None:
 
 def moments(net: Network, plan: Plan, task: Task) -> Passed | None:
     """Filtered and predicted moments; without a graph."""
-    posed = pose(net, task) if _tangents(plan) else None
+    posed = _posed(net, plan, task)
     if posed is None:
         return None
-    n, lead = posed.n, (1, posed.series)
-    active = task.rows.active.sum(-1).reshape(1, -1).expand(lead) - 1
-    rows = (*lead, posed.rows)
+    n, m, rows = posed.n, posed.m, (1, posed.series, posed.rows)
+    last = task.rows.active.sum(-1).reshape(1, -1).expand(rows[:2]) - 1
+    bent = posed.points is not None and net.emission.name != "identity"
+    shown = rows if bent else (1, 0, 0)
 
     def room(*shape: int) -> NDArray[Any]:
         return np.empty(shape, posed.number)
 
     ends = Ends(
         room(*rows, n), room(*rows, n), room(*rows), room(1, 2, posed.series, n),
-        np.zeros((1, 2, posed.series, n, n), posed.number), room(*lead),
-        active.contiguous().numpy(),
+        np.zeros((1, 2, posed.series, n, n), posed.number), room(*rows[:2]),
+        last.contiguous().numpy(),
     )  # fmt: skip
-    covs = room(2, *rows, n, n)
-    if _filter(posed, np.empty((0, 0, 0), posed.number), ends, covs) is None:
+    out = Rows(ends, room(2, *rows, n, n), room(*shown, m), room(*shown, m, m))
+    if _filter(posed, out=out) is None:
         return None
-    mean, before, gains = (posed.back(x) for x in ends[:3])
-    cov, before_cov = (posed.back(x) for x in covs)
-    end = _end(posed, ends)
-    y_mean, y_cov = _of_y(posed, before, before_cov)
-    return Passed(mean, cov, before, before_cov, y_mean, y_cov, gains, end)
+    mean, before = (posed.turn(posed.back(x), -1) for x in ends[:2])
+    cov, before_cov = (posed.back(x) for x in out.covs)
+    y = (
+        (posed.back(out.y_mean), posed.back(out.y_cov))
+        if bent
+        else _of_y(posed, before, before_cov)
+    )
+    gains = posed.back(ends.increments)
+    return Passed(mean, cov, before, before_cov, *y, gains, _end(posed, ends))
 
 
 def smooth(net: Network, plan: Plan, task: Task, keep: str) -> tuple[Tensor, Smooth] | None:
@@ -78,8 +83,8 @@ def smooth(net: Network, plan: Plan, task: Task, keep: str) -> tuple[Tensor, Smo
 
     Those of y are left to be imputed; what `keep` does not hold has no rows.
     """
-    posed = pose(net, task) if _tangents(plan) else None
-    if posed is None:
+    posed = _posed(net, plan, task)
+    if posed is None or posed.points is not None:
         return None
     n, rows, lead = posed.n, posed.rows, (1, posed.series)
     q = net.dynamics.noise.matrix.detach().reshape(1, 1, n, n).contiguous().numpy()
@@ -101,8 +106,10 @@ def smooth(net: Network, plan: Plan, task: Task, keep: str) -> tuple[Tensor, Smo
     return posed.back(value), found
 
 
-def _tangents(plan: Plan) -> bool:
-    return plan.iterations == 1 and plan.transition == plan.emission == Taylor()
+def _posed(net: Network, plan: Plan, task: Task) -> Posed | None:
+    if plan.iterations > 1 or plan.transition != plan.emission:
+        return None
+    return pose(net, task, plan.transition)
 
 
 def _requires_grad(net: Network, task: Task) -> bool:
@@ -113,17 +120,22 @@ def _requires_grad(net: Network, task: Task) -> bool:
 
 
 def _filter(
-    posed: Posed, marks: NDArray[Any], ends: Ends | None, covs: NDArray[Any]
+    posed: Posed, *, marks: NDArray[Any] | None = None, out: Rows | None = None
 ) -> NDArray[Any] | None:
     """Log-likelihoods (1, series); None where the generic loop is to be asked."""
     value, bad = np.empty((2, 1, posed.series))
-    posed.run("filter_network", value, bad, HELD, marks, ends, covs)
+    if posed.points is None:
+        marks = np.empty((0, 0, 0), posed.number) if marks is None else marks
+        posed.run("filter_network", value, bad, HELD, marks, out)
+    else:
+        posed.run("filter_points", value, bad, posed.points, out)
     return None if bad.any() or not np.isfinite(value).all() else value
 
 
 def _end(posed: Posed, ends: Ends) -> Gaussian:
     """The belief at the last row of each series; as it was where there is none."""
-    mean, root = posed.back(ends.end[:, 1]), tria(posed.back(ends.roots[:, 1]))
+    mean = posed.turn(posed.back(ends.end[:, 1]), -1)
+    root = tria(posed.turn(posed.back(ends.roots[:, 1]), -1, -2))
     first = posed.task.belief
     none = ~posed.task.rows.active.any(-1).expand(posed.task.batch)
     if bool(none.any()):

@@ -24,11 +24,29 @@ from statespace.inference.lineargaussian import System
 from statespace.inference.linearising.reading import emission_at, transition_at
 from statespace.inference.linearising.rules import Affine, Rule
 from statespace.inference.linearising.task import Task
+from statespace.inference.linearising.update import beside, update
+from statespace.interface import Context
 from statespace.linalg import Covariance, quadratic, tria
 
-__all__ = ["Linearised", "Passed", "Plan", "run", "update"]
+__all__ = ["Absorbed", "Linearised", "Passed", "Plan", "run"]
 
-_LOG_2PI = 1.8378770664093453
+
+class Absorbed(NamedTuple):
+    """What became of one row.
+
+    Attributes:
+        mean, root: The belief after it.
+        increment: (*b,).
+        y_mean, y_cov: One step ahead; None where y has no such moments.
+        row: C, d, a root of R, y and what was observed of it, of the row made linear.
+    """
+
+    mean: Tensor
+    root: Tensor
+    increment: Tensor
+    y_mean: Tensor | None
+    y_cov: Tensor | None
+    row: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -45,6 +63,21 @@ class Plan:
     emission: Rule
     iterations: int = 1
 
+    def absorb(
+        self, model: Any, ctx: Context, mean: Tensor, root: Tensor, y: Tensor, on: Tensor
+    ) -> Absorbed:
+        """One row, from the predicted belief."""
+        before, sight = (mean, root), emission_at(model, ctx)
+        look = ahead = self.emission(sight, mean, root)
+        increment, target, some = y.new_zeros(mean.shape[:-1]), y, bool(on.any())
+        for i in range(self.iterations if some else 0):
+            look = look if i == 0 else self.emission(sight, mean, root)
+            target = y if sight.apart is None else look.mean + sight.apart(y, look.mean)
+            mean, root, increment = update(*before, look, target, on)
+        y_cov = quadratic(beside(ahead.spread, ahead.root))
+        row = (look.weight, look.bias, look.root, target, on)
+        return Absorbed(mean, root, increment, ahead.mean, y_cov, row)
+
 
 class Passed(NamedTuple):
     """Moments of a pass, (*batch, T, ...), and the belief at its end."""
@@ -53,8 +86,8 @@ class Passed(NamedTuple):
     cov: Tensor
     predicted_mean: Tensor
     predicted_cov: Tensor
-    y_mean: Tensor
-    y_cov: Tensor
+    y_mean: Tensor | None
+    y_cov: Tensor | None
     increments: Tensor
     end: Gaussian
 
@@ -64,21 +97,21 @@ class Linearised(NamedTuple):
 
     Attributes:
         system: Its rows; the prior is the predicted belief of the first.
-        y: Observations beside their linearised means, (*batch, T, m): angles are unwrapped.
-        increments: (*batch, T).
+        y: Observations beside their linearised means, (*batch, T, k): angles are unwrapped.
+        observed: (*batch, T, k).
     """
 
     system: System
     y: Tensor
-    increments: Tensor
+    observed: Tensor
 
 
 @dataclass
 class _Record:
     """What is kept, row by row; lists of (*batch, ...)."""
 
-    moments: list[tuple[Tensor, ...]] = field(default_factory=list)
-    rows: list[tuple[Tensor, ...]] = field(default_factory=list)
+    moments: list[tuple[Tensor | None, ...]] = field(default_factory=list)
+    rows: list[tuple[Tensor | None, ...]] = field(default_factory=list)
     increments: list[Tensor] = field(default_factory=list)
 
 
@@ -100,38 +133,28 @@ def run(
     Raises:
         NumericalError: NaN or overflow; names the series and the step.
     """
-    belief, record, seen = task.belief, _Record(), task.rows
-    some = _over_series(seen.observed.any(-1)).tolist()
-    mean, root = belief.mean, belief.covariance.root
-    first = None
-    for t, looked in enumerate(some):
-        y, on, active = (x.select(len(task.batch), t) for x in (seen.y, seen.observed, seen.active))
-        move = None
-        before = mean, root
+    record, seen, axis = _Record(), task.rows, len(task.batch)
+    mean, root = task.belief.mean, task.belief.covariance.root
+    first: tuple[Tensor, Tensor] | None = None
+    for t in range(seen.y.shape[-2]):
+        y, on, active = (x.select(axis, t) for x in (seen.y, seen.observed, seen.active))
+        before, move = (mean, root), None
         if t + task.absorbed:
             move = plan.transition(transition_at(model, task.before.row(t)), mean, root)
-            mean, root = move.mean, tria(_beside(move.spread, move.root))
-        first = (mean, root) if first is None else first
-        predicted, sight = (mean, root), emission_at(model, task.after.row(t))
-        look = plan.emission(sight, mean, root)
-        ahead = look
-        increment = torch.zeros_like(mean[..., 0]) if mean.shape[-1] else y.new_zeros(task.batch)
-        target = y
-        if looked:
-            for i in range(plan.iterations):
-                look = look if i == 0 else plan.emission(sight, mean, root)
-                target = y if sight.apart is None else look.mean + sight.apart(y, look.mean)
-                mean, root, increment = update(*predicted, look, target, on)
+            mean, root = move.mean, tria(beside(move.spread, move.root))
+        predicted = (mean, root)
+        first = predicted if first is None else first
+        found = plan.absorb(model, task.after.row(t), mean, root, y, on)
+        mean, root, increment = found[:3]
         whole = bool(active.all())
         if not whole:
             mean, root, increment = _standing(active, (mean, root, increment), before)
         record.increments.append(increment)
         if moments:
-            y_cov = quadratic(_beside(ahead.spread, ahead.root))
-            record.moments.append((mean, quadratic(root), predicted[0], quadratic(predicted[1]),
-                                   ahead.mean, y_cov))  # fmt: skip
+            covs = quadratic(root), quadratic(predicted[1])
+            record.moments.append((mean, covs[0], predicted[0], covs[1], *found[3:5]))
         if rows:
-            record.rows.append(_row(move, look, target, None if whole else active))
+            record.rows.append(_row(move, found.row, None if whole else active))
     increments = torch.stack(record.increments, -1)
     _check_finite(increments, mean, task)
     end = Gaussian(mean, Covariance.from_root(root))
@@ -139,48 +162,8 @@ def run(
     return (
         increments,
         _passed(record, increments, end) if moments else None,
-        _linearised(record, increments, first, task) if rows else None,
+        _linearised(record, first, task) if rows else None,
     )
-
-
-def update(
-    mean: Tensor, root: Tensor, look: Affine, y: Tensor, observed: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """N(mean, root root') conditioned on the observed entries of y; and their log density.
-
-    Args:
-        mean: (*b, n).
-        root: (*b, n, n).
-        look: The emission, linearised here or elsewhere.
-        y: (*b, m), finite.
-        observed: (*b, m).
-
-    Returns:
-        Mean, lower-triangular root, log density (*b,), 0 where nothing was observed.
-    """
-    m, on = y.shape[-1], observed.to(y.dtype)
-    spread, noise = look.weight @ root, look.root
-    if not bool(observed.all()):
-        spread, noise = spread * on[..., None], noise * on[..., None]
-        noise = _beside(noise, torch.diag_embed(1 - on))
-    top = _beside(spread, noise)
-    bottom = torch.nn.functional.pad(root, (0, top.shape[-1] - root.shape[-1]))
-    lead = torch.broadcast_shapes(top.shape[:-2], bottom.shape[:-2])
-    both = torch.cat([x.expand(*lead, *x.shape[-2:]) for x in (top, bottom)], -2)
-    both = tria(both)
-    v, g, s = both[..., :m, :m], both[..., m:, :m], both[..., m:, m:]
-    residual = torch.where(observed, y - look.at(mean), torch.zeros_like(y))
-    e = torch.linalg.solve_triangular(v, residual[..., None], upper=False)
-    density = -0.5 * (e[..., 0].square() + on * _LOG_2PI).sum(-1)
-    density = density - v.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
-    return mean + (g @ e)[..., 0], s, density
-
-
-def _beside(a: Tensor, b: Tensor) -> Tensor:
-    if a.shape[:-1] != b.shape[:-1]:
-        lead = torch.broadcast_shapes(a.shape[:-1], b.shape[:-1])
-        a, b = a.expand(*lead, a.shape[-1]), b.expand(*lead, b.shape[-1])
-    return torch.cat([a, b], -1)
 
 
 def _standing(
@@ -194,8 +177,10 @@ def _standing(
     )
 
 
-def _row(move: Affine | None, look: Affine, y: Tensor, active: Tensor | None) -> tuple[Any, ...]:
-    """A, b, root of Q, C, d, root of R and y of one row; past its end a series stands still."""
+def _row(
+    move: Affine | None, look: tuple[Tensor, ...], active: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    """A, b, a root of Q, and the emission, of one row; past its end a series stands still."""
     if move is None:
         moving: tuple[Tensor | None, ...] = (None, None, None)
     else:
@@ -205,20 +190,21 @@ def _row(move: Affine | None, look: Affine, y: Tensor, active: Tensor | None) ->
             a, b, q = moving
             eye = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
             moving = torch.where(on, a, eye), torch.where(on[..., 0], b, 0.0), q * on
-    return (*moving, look.weight, look.bias, look.root, y)
+    return (*moving, *look)
 
 
 def _passed(record: _Record, increments: Tensor, end: Gaussian) -> Passed:
-    mean, cov, before, before_cov, y_mean, y_cov = zip(*record.moments, strict=True)
-    stacked = [torch.stack(x, -2) for x in (mean, before, y_mean)]
-    covs = [torch.stack(x, -3) for x in (cov, before_cov, y_cov)]
-    return Passed(stacked[0], covs[0], stacked[1], covs[1], stacked[2], covs[2], increments, end)
+    """Everything with its axis of time."""
+    parts: list[Any] = []
+    for rows, axis in zip(zip(*record.moments, strict=True), (-2, -3) * 3, strict=True):
+        some = [x for x in rows if x is not None]
+        parts.append(torch.stack(some, axis) if len(some) == len(rows) else None)
+    return Passed._make([*parts, increments, end])
 
 
-def _linearised(
-    record: _Record, increments: Tensor, first: tuple[Tensor, Tensor], task: Task
-) -> Linearised:
-    a, b, q, c, d, r, y = (list(x) for x in zip(*record.rows, strict=True))
+def _linearised(record: _Record, first: tuple[Tensor, Tensor], task: Task) -> Linearised:
+    rows: list[list[Any]] = [list(x) for x in zip(*record.rows, strict=True)]
+    a, b, q, c, d, r, y, observed = rows
     mean, root = first
     batch, n = task.batch, mean.shape[-1]
     if a[0] is None:  # nothing leads into the first row
@@ -230,7 +216,7 @@ def _linearised(
         _stack(c, batch, 2), _stack(d, batch, 1), noise[1],
         Gaussian(mean, Covariance.from_root(root)), frozenset("AbQCdR"),
     )  # fmt: skip
-    return Linearised(system, _stack(y, batch, 1), increments)
+    return Linearised(system, _stack(y, batch, 1), _stack(observed, batch, 1))
 
 
 def _same_width(roots: list[Tensor]) -> list[Tensor]:
@@ -249,7 +235,7 @@ def _over_series(x: Tensor) -> Tensor:
 
 
 def _check_finite(increments: Tensor, mean: Tensor, task: Task) -> None:
-    bad = ~torch.isfinite(increments.detach())
+    bad = torch.isnan(increments.detach()) | (increments.detach() == torch.inf)
     bad[..., -1] |= ~torch.isfinite(mean.detach()).all(-1)
     if not bool(bad.any()):
         return

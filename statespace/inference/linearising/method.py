@@ -18,12 +18,12 @@ from statespace.inference.kalman import Kalman
 from statespace.inference.linearising import compiled
 from statespace.inference.linearising.ahead import forecast
 from statespace.inference.linearising.linear import linear, network
-from statespace.inference.linearising.loop import Linearised, Passed, Plan, run, update
-from statespace.inference.linearising.reading import emission_at, moments_of
+from statespace.inference.linearising.loop import Linearised, Passed, Plan, run
+from statespace.inference.linearising.reading import moments_of
 from statespace.inference.linearising.refusing import refusal
 from statespace.inference.linearising.smoothing import filtered, smoothed
 from statespace.inference.linearising.task import Task, last_read, rows_of, starting, task
-from statespace.interface import Context, Filter, GaussianLatent, Info, Kind, Row, State
+from statespace.interface import Context, Filter, GaussianLatent, Info, Kind, Network, Row, State
 from statespace.interface.methods import Repeated
 from statespace.linalg import Covariance, tria
 from statespace.results import Filtered, Forecast, Smoothed
@@ -42,6 +42,7 @@ class Linearising(Filter):
 
     serves: ClassVar[Any] = GaussianLatent
     forecast_kind: ClassVar[Kind] = "approximate"
+    asks_moments: ClassVar[bool] = True  # mean and covariance of y given z
 
     @property
     @abstractmethod
@@ -78,7 +79,8 @@ class Linearising(Filter):
         ends = last_read(model, rows, state)
         new = State(state.t + 1, p.end, at.memory, ends, state.generator)
         before = _shown(p.predicted_mean[..., 0, :], p.predicted_cov[..., 0, :, :])
-        info = Info(before, p.end, p.increments[..., 0], p.y_mean[..., 0, :], p.y_cov[..., 0, :, :])
+        of_y = [None if x is None else x.select(len(at.batch), 0) for x in (p.y_mean, p.y_cov)]
+        info = Info(before, p.end, p.increments[..., 0], *of_y)
         return new, info
 
     def scan(
@@ -105,7 +107,7 @@ class Linearising(Filter):
         if exact is not None:
             return _EXACT.log_likelihood(exact, data, generator, state)
         at = task(model, rows_of(data), self._begun(model, data, generator, state))
-        net = network(model, at.before)
+        net = self._network(model, at)
         found = None if net is None else compiled.log_likelihood(net, self._plan, at)
         return run(model, self._plan, at)[0].sum(-1) if found is None else found
 
@@ -124,7 +126,7 @@ class Linearising(Filter):
             return _EXACT.smooth_keeping(exact, data, generator, state, keep)
         with torch.no_grad():
             at = task(model, rows_of(data), self._begun(model, data, generator, state))
-            net = network(model, at.before)
+            net = self._network(model, at)
             found = None if net is None else compiled.smooth(net, self._plan, at, keep)
             return smoothed(
                 self.kind(model, data), data, lambda: self._rows(model, at), at, keep, found
@@ -142,9 +144,12 @@ class Linearising(Filter):
         exact = linear(model)
         if exact is not None:
             return _EXACT.forecast(exact, state, inputs, num_samples, generator)
-        if "y" in model.reads:  # what comes into the memory is drawn
+        found = None
+        if "y" not in model.reads:  # else what comes into the memory is drawn
+            found = forecast(self, model, state, inputs, num_samples, generator, self._moments)
+        if found is None:
             return super().forecast(model, state, inputs, num_samples, generator)
-        return forecast(self, model, state, inputs, num_samples, generator, self._moments)
+        return found
 
     def propose(
         self, model: Any, z: Tree, ctx: Context, row: Row, prior: Distribution
@@ -154,13 +159,9 @@ class Linearising(Filter):
         with torch.no_grad():
             mean, root = moments_of(prior, prior.batch_shape, n, "transition")
             root = tria(root).expand(*mean.shape, n)
-            sight, first, on = emission_at(model, ctx), (mean, root), row.observed.expand(
-                *mean.shape[:-1], model.obs_dim)  # fmt: skip
-            for _ in range(self._plan.iterations):
-                look = self._plan.emission(sight, mean, root)
-                y = row.y if sight.apart is None else look.mean + sight.apart(row.y, look.mean)
-                mean, root, _ = update(*first, look, y.expand(on.shape), on)
-        return GaussianRoot(mean, root)
+            y = row.y.expand(*mean.shape[:-1], model.obs_dim)
+            found = self._plan.absorb(model, ctx, mean, root, y, row.observed.expand(y.shape))
+        return GaussianRoot(found.mean, found.root)
 
     def repeated(self, model: Any, data: Sequences) -> Repeated | None:
         """That of `Kalman`, where the model is linear."""
@@ -179,9 +180,13 @@ class Linearising(Filter):
             return state
         return self.start(model, data.batch_shape, data.condition, generator)
 
+    def _network(self, model: Any, at: Task) -> Network | None:
+        """What compiled loops are asked with; None where they are not asked."""
+        return network(model, at.before) if type(self._plan) is Plan else None
+
     def _moments(self, model: Any, at: Task) -> Passed:
         """Filtered moments, compiled where that serves."""
-        net = network(model, at.before)
+        net = self._network(model, at)
         found = None if net is None else compiled.moments(net, self._plan, at)
         found = run(model, self._plan, at, moments=True)[1] if found is None else found
         assert found is not None

@@ -5,24 +5,38 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
+from torch import Generator
+
 from statespace.errors import InputError, InputTypeError, expected
-from statespace.inference.linearising.loop import Plan
+from statespace.inference.kalman.smoothing import Shown, record, smooth_moments
+from statespace.inference.linearising.linear import linear
+from statespace.inference.linearising.loop import Plan, run
 from statespace.inference.linearising.method import Linearising
+from statespace.inference.linearising.mode import ModePlan
+from statespace.inference.linearising.path import at_the_posterior
 from statespace.inference.linearising.points import Cubature, GaussHermite, Unscented
+from statespace.inference.linearising.refusing import not_gaussian
 from statespace.inference.linearising.rules import Taylor
-from statespace.sequences import read_count
+from statespace.inference.linearising.smoothing import problem
+from statespace.inference.linearising.task import rows_of, task
+from statespace.inference.linearising.whole import OverPaths
+from statespace.interface import State
+from statespace.results import Smoothed
+from statespace.sequences import Sequences, read_count
 
 __all__ = [
     "CubatureKalman",
     "ExtendedKalman",
     "GaussHermiteKalman",
+    "Laplace",
     "PosteriorLinearisation",
     "UnscentedKalman",
 ]
 
 
 @dataclass(frozen=True, repr=False)
-class ExtendedKalman(Linearising):
+class ExtendedKalman(OverPaths):
     """Tangents: the extended Kalman filter and smoother.
 
         z_t ~ g(m) + G (z - m) + w_t,   G the Jacobian of g at the filtered mean m
@@ -32,9 +46,16 @@ class ExtendedKalman(Linearising):
     take the tangent of f again at the posterior mean, which then is a Gauss-Newton search for the
     mode of p(z_t given y up to t); they do not change a linear model.
 
+    With scope="path" the smoother and the log-likelihood look at all of time: tangents are taken
+    along a path, which is moved to the smoothed mean until it is the most probable one given y
+    (Gauss-Newton, in steps that never fall); the log-likelihood is Laplace's there, with the
+    Gauss-Newton curvature. y must then be Gaussian given z. `filter`, which never looks ahead, is
+    that of scope="step".
+
     Args:
-        iterations: How often the emission is linearised in a row.
-        scope: "step", one row after the other.
+        iterations: How often the emission is linearised in a row; over paths, how many steps the
+            path moves at the most.
+        scope: "step", one row after the other, or "path".
 
     Example:
         >>> import statespace as ss
@@ -60,9 +81,58 @@ class ExtendedKalman(Linearising):
             todo = "Choose one of them."
             raise InputError(expected("scope", '"step" or "path"', repr(self.scope), todo))
 
+    def refusal(self, model: Any, data: Any) -> str | None:
+        """Over paths, a family that is not Gaussian."""
+        reason = super().refusal(model, data)
+        return not_gaussian(model) if reason is None and self._over else reason
+
     @property
     def _plan(self) -> Plan:
         return Plan(Taylor(), Taylor(), self.iterations)
+
+    @property
+    def _over(self) -> bool:
+        return self.scope == "path"
+
+
+@dataclass(frozen=True, repr=False)
+class Laplace(OverPaths):
+    """The most probable path and the curvature there, for any differentiable density of y.
+
+    Newton's method for the mode of p(z_1, ..., z_T given y), in steps that never fall: rows become
+    pseudo-observations with the gradient and the curvature of log p(y_t given z_t), nonnegative
+    definite, and transitions their tangents. The log-likelihood is Laplace's approximation about
+    the mode. `filter` does the same row by row. Entries of y need no mean and no covariance.
+
+    Args:
+        iterations: Steps at the most; the search ends where the path stands still.
+
+    Example:
+        >>> Laplace(iterations=30)
+        Laplace(iterations=30)
+
+    Source: Durbin and Koopman (1997); Shephard and Pitt (1997).
+    """
+
+    iterations: int = 50
+
+    references: ClassVar[tuple[str, ...]] = (
+        "@article{durbin1997, title={Monte Carlo maximum likelihood estimation for non-Gaussian "
+        "state space models}, author={Durbin, J. and Koopman, S. J.}, journal={Biometrika}, "
+        "volume={84}, number={3}, pages={669--684}, year={1997}}",
+    )
+    asks_moments: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        read_count(self.iterations, name="iterations")
+
+    @property
+    def _plan(self) -> Plan:
+        return ModePlan(Taylor(), Taylor(), self.iterations)
+
+    @property
+    def _over(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True, repr=False)
@@ -190,18 +260,21 @@ _MOST = 100_000
 class PosteriorLinearisation(Linearising):
     """Linearises where the posterior is, and again: iterated posterior linearisation.
 
-    In the filter the emission is linearised at the posterior of its row. The smoother linearises
-    transitions and emissions at the smoothed beliefs, over all of time at once.
+    In the filter, and in the likelihood, the emission is linearised at the posterior of its row.
+    The smoother linearises transitions and emissions at the smoothed beliefs, over all of time at
+    once, again and again.
 
     Args:
         rule: A method whose rule is used: CubatureKalman(), UnscentedKalman(), ...
-        iterations: How often the emission is linearised in a row.
+        iterations: How often the emission is linearised in a row, and how often all rows are at
+            the smoothed beliefs.
 
     Example:
         >>> PosteriorLinearisation(UnscentedKalman(), iterations=3).iterations
         3
 
-    Source: Garcia-Fernandez, Svensson, Morelande and Saerkkae (2015).
+    Source: Garcia-Fernandez, Svensson, Morelande and Saerkkae (2015); the smoother is that of
+    Garcia-Fernandez, Svensson and Saerkkae (2017).
     """
 
     rule: Linearising = CubatureKalman()
@@ -225,6 +298,21 @@ class PosteriorLinearisation(Linearising):
     def _plan(self) -> Plan:
         inner = self.rule._plan
         return Plan(inner.transition, inner.emission, self.iterations)
+
+    def smooth_keeping(
+        self, model: Any, data: Sequences, generator: Generator, state: State | None, keep: str
+    ) -> Smoothed:
+        """All rows made linear at the smoothed beliefs, `iterations` times."""
+        if linear(model) is not None:
+            return super().smooth_keeping(model, data, generator, state, keep)
+        with torch.no_grad():
+            at = task(model, rows_of(data), self._begun(model, data, generator, state))
+            value = run(model, self._plan, at)[0].sum(-1)
+            rows = at_the_posterior(model, self._plan, at, self._rows(model, at))
+            shown = Shown(data.lengths, data.index, data.univariate, keep, "approximate",
+                          data.values)  # fmt: skip
+            p = problem(rows, at)
+            return record(p, shown, moments=(value, smooth_moments(p, keep=keep)[1]))
 
 
 def _read_number(value: Any, name: str) -> None:

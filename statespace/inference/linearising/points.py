@@ -44,6 +44,7 @@ class SigmaPoints(Rule):
     def __call__(self, density: Conditional, mean: Tensor, root: Tensor) -> Affine:
         """See `Rule`."""
         xi, w_mean, w_cov = _tensors(self, mean.shape[-1], mean.dtype, mean.device)
+        root = by_rows(root)
         z = mean + (root @ xi.mT).movedim(-1, 0)  # (K, *b, n)
         values, noise = density.moments(z)
         if density.apart is None:  # beside one of them: where all are the same nothing is left
@@ -94,6 +95,44 @@ def _beside(parts: list[Tensor]) -> Tensor:
     return torch.cat([x.expand(*lead, x.shape[-1]) for x in parts], -1)
 
 
+def by_rows(root: Tensor) -> Tensor:
+    """The triangular root whose columns are zero where a pivot is; itself where none is.
+
+    Sigma points hang on the choice of the root, and where it is singular a QR leaves it open: this
+    is what a Cholesky factorisation by rows gives.
+    """
+    n = root.shape[-1]
+    if not n or _regular(root):
+        return root
+    eps, rows, basis = torch.finfo(root.dtype).eps, [], torch.zeros_like(root)
+    for i in range(n):
+        left = root[..., i, :]
+        along = torch.zeros_like(left)
+        for _ in range(2):  # twice is enough (Giraud, Langou and Rozloznik 2005)
+            part = (basis @ left[..., None])[..., 0]
+            along, left = along + part, left - (part[..., None, :] @ basis)[..., 0, :]
+        size = root[..., i, :].detach().norm(dim=-1)
+        alive = left.detach().norm(dim=-1) > 32 * (n + 1) * eps * size
+        safe = torch.where(alive[..., None], left, torch.ones_like(left))
+        pivot = safe.norm(dim=-1)
+        own = torch.zeros_like(basis)
+        own[..., i, :] = torch.where(alive[..., None], safe / pivot[..., None], 0.0)
+        basis = basis + own
+        unit = torch.eye(n, dtype=root.dtype, device=root.device)[i]
+        rows.append(along + torch.where(alive, pivot, 0.0)[..., None] * unit)
+    return torch.stack(rows, -2)
+
+
+def _regular(root: Tensor) -> bool:
+    """Whether S can be divided by; the square of what is too small is what a covariance loses."""
+    root = root.detach()
+    pivots = root.diagonal(dim1=-2, dim2=-1).abs()
+    return bool((pivots > _SMALL * torch.finfo(root.dtype).eps ** 0.5 * root.norm(dim=-1)).all())
+
+
+_SMALL = 16.0
+
+
 def downdate(root: Tensor, columns: Tensor) -> Tensor:
     """A root of L L' - V V', column by column of V, (*, k, k) and (*, k, c).
 
@@ -129,16 +168,15 @@ def _over(spread: Tensor, root: Tensor, left: bool = False) -> tuple[Tensor, boo
     n = root.shape[-1]
     if not n or not spread.shape[-2]:
         return spread, True
-    small = 16 * torch.finfo(root.dtype).eps ** 0.5  # its square is what a covariance can lose
-    pivots = root.detach().diagonal(dim1=-2, dim2=-1).abs()
-    regular = bool((pivots > small * root.detach().norm(dim=-1)).all())
+    regular = _regular(root)
     if regular and left:
         return torch.linalg.solve_triangular(root, spread.mT, upper=False).mT, True
     if regular:
         return torch.linalg.solve_triangular(root, spread, upper=False, left=False), True
     scale = root.norm(dim=-1)
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))[..., None]
-    inverse = torch.linalg.pinv(root / scale, rtol=small) / scale.mT
+    rounding = _SMALL * torch.finfo(root.dtype).eps ** 0.5
+    inverse = torch.linalg.pinv(root / scale, rtol=rounding) / scale.mT
     return spread @ (inverse.mT if left else inverse), False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,18 @@ from torch import Size, Tensor
 from statespace import kernels
 from statespace.gaussian import AffineConditional
 from statespace.inference.lineargaussian.layout import divides
+from statespace.inference.linearising.points import SigmaPoints
+from statespace.inference.linearising.rules import Rule, Taylor
 from statespace.inference.linearising.task import Task
 from statespace.interface import Network
-from statespace.kernels import CODES, Data, Model
+from statespace.kernels import CODES, Data, Model, Points
 from statespace.linalg import tria
 from statespace.shapes import every
 
 __all__ = ["Posed", "pose"]
 
 _LANES = 16
+_TURNED = ((-1, -2), (-1,), (-2,), (-1,), (), (), (-2,), (-2,), ())  # axes of states, of `Model`
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Posed:
         model, data: See `kernels`; one set of parameters, with the bias of every series.
         codes: Of g and f, and whether a step leads into the first row.
         width: Series that go side by side.
+        points: Of a sigma-point rule; states then stand in reversed order in `model`.
     """
 
     net: Network
@@ -42,6 +47,7 @@ class Posed:
     data: Data
     codes: tuple[int, int, int]
     width: int
+    points: Points | None = None
 
     @property
     def n(self) -> int:
@@ -78,22 +84,32 @@ class Posed:
         found = torch.from_numpy(x).to(self.task.rows.y.dtype)
         return found.reshape((*self.task.batch, *x.shape[2:]))
 
+    def turn(self, x: Tensor, *axes: int) -> Tensor:
+        """States in their own order, along some axes."""
+        return x if self.points is None else x.flip(axes)
+
     def run(self, name: str, *args: Any) -> None:
         """A loop over all blocks; `name` says which in `kernels`."""
         loop, lanes = getattr(kernels, name), kernels.Lanes(self.width)
-        kinds = tuple(type(x) for x in args)
-        key = (name, self.width, self.model.a.dtype, self.model.dense, kinds)
+        key = (name, self.width, self.model.a.dtype, tuple(type(x) for x in args))
 
         def piece(low: int, high: int) -> None:
             told = (lanes, self.model, self.data, self.codes, low, high, *args)
             kernels.quick(key, loop, *told)
 
-        work = float(self.series * self.rows * self.n**2 * (3 * self.n + self.m))
+        wide = 3 * self.n + self.m + (0 if self.points is None else self.points.mean.size)
+        work = float(self.series * self.rows * self.n**2 * wide)
         kernels.spread(piece, self.tasks, work)
 
 
-def pose(net: Network, task: Task) -> Posed | None:
-    """The arrays; None where activations have no name, or parameters differ."""
+def pose(net: Network, task: Task, rule: Rule) -> Posed | None:
+    """The arrays; None where activations have no name, parameters differ, or the rule is another.
+
+    Args:
+        net: What the model says it is.
+        task: What it is asked.
+        rule: How transitions and emissions are linearised.
+    """
     y, codes = task.rows.y, (CODES.get(net.transition.name), CODES.get(net.emission.name))
     if y.device.type != "cpu" or y.dtype not in (torch.float32, torch.float64):
         return None
@@ -109,7 +125,7 @@ def pose(net: Network, task: Task) -> Posed | None:
     dense = m > 1 and not reads.noise.diagonal and bool((r - torch.diag(r.diagonal())).any())
     cov = r[None, None] if dense and divides(r[None]) else r.new_empty(1, 0, 0, 0)
     q = tria(moves.noise.root.detach().reshape(n, -1))
-    arrays = (
+    arrays: tuple[Tensor, ...] = (
         moves.weight.reshape(1, 1, n, n),
         _over_series(moves.bias, "bias" in moves.varies, batch),
         q[None, None],
@@ -120,10 +136,18 @@ def pose(net: Network, task: Task) -> Posed | None:
         _over_series(prior.covariance.root, True, batch),
         cov,
     )
+    points = None
+    if isinstance(rule, SigmaPoints):
+        points = _points(rule, n, r.numpy().dtype)
+        arrays = tuple(x.flip(axes) for x, axes in zip(arrays, _TURNED, strict=True))
+    elif not isinstance(rule, Taylor):
+        return None
+    if points is not None and (points.cov < 0).any():
+        return None
     model = Model._make((*(x.detach().contiguous().numpy() for x in arrays), dense))
     moved = int(task.absorbed > 0)
     width = _LANES if sizes[3] > 1 else 1
-    return Posed(net, task, model, _data(task), (codes[0], codes[1], moved), width)  # type: ignore[arg-type]
+    return Posed(net, task, model, _data(task), (codes[0], codes[1], moved), width, points)  # type: ignore[arg-type]
 
 
 def _alike(channel: AffineConditional) -> bool:
@@ -147,3 +171,15 @@ def _data(task: Task) -> Data:
         return Data(y, np.zeros((1, 0, 0, 0), np.uint8))
     seen = rows.observed.expand(rows.y.shape).reshape(y.shape)
     return Data(y, seen.to(torch.uint8).contiguous().numpy())
+
+
+@lru_cache(maxsize=64)
+def _points(rule: SigmaPoints, n: int, number: Any) -> Points:
+    """Points of states in reversed order, without the entries that are zero."""
+    xi, of_mean, of_cov = rule.points(n)
+    turned = xi[:, ::-1]
+    some = turned != 0
+    starts = np.concatenate([[0], some.sum(1).cumsum()]).astype(np.int64)
+    values = (turned[some], of_mean, of_cov)
+    which = np.nonzero(some)[1].astype(np.int64)
+    return Points(starts, which, *(np.ascontiguousarray(x, number) for x in values))

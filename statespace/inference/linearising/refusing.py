@@ -5,25 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.distributions import Distribution
 
-from statespace.densities import rooted
+from statespace.densities import is_gaussian, rooted
 from statespace.inference.linearising.linear import linear, network
 from statespace.inference.linearising.task import starting
 from statespace.interface import Context
 from statespace.interface.walking import view
 from statespace.sequences import Sequences
 
-__all__ = ["refusal"]
+__all__ = ["not_gaussian", "refusal"]
 
 
-def refusal(method: Any, model: Any, data: Sequences | None, *, moments: bool = True) -> str | None:
+def refusal(method: Any, model: Any, data: Sequences | None) -> str | None:
     """None if it can serve the model.
 
     Args:
         method: The method.
         model: Of the family that it serves.
         data: None where none are there yet.
-        moments: Whether it asks the emission for mean and covariance.
     """
     name, kind = type(method).__name__, type(model).__name__
     if "z" in model.reads:
@@ -45,22 +45,43 @@ def refusal(method: Any, model: Any, data: Sequences | None, *, moments: bool = 
             "moments, or state= to go on from data. Methods that serve a diffuse start: Kalman, of "
             "linear models."
         )
-    return _without_moments(name, model) if moments else None
+    return _without_moments(name, model) if method.asks_moments else None
 
 
 @torch.no_grad()
-def _without_moments(name: str, model: Any) -> str | None:
-    """The emission is evaluated once, at the mean of the start."""
+def _emission(model: Any) -> Distribution:
+    """p(y_1 | z_1) at the mean of the start, without inputs."""
     state = starting(model, torch.Size(model.batch_shape), ())
     t = torch.zeros((), dtype=torch.int64, device=model.device)
     u = torch.zeros(model.input_dim, dtype=model.dtype, device=model.device)
-    density = model.emission(state.belief.mean, Context(t, u, view(model, state.memory, u)))
+    context = Context(t, u, view(model, state.memory, u))
+    density: Distribution = model.emission(state.belief.mean, context)
+    return density
+
+
+def not_gaussian(model: Any) -> str | None:
+    """Why a path cannot be found by Gauss-Newton."""
+    if linear(model) is not None or is_gaussian(density := _emission(model)):
+        return None
+    return (
+        'ExtendedKalman(scope="path") serves models whose y is Gaussian given z, and that of '
+        f"{type(model).__name__} is a {_class(density)}. Methods that find the most probable path "
+        "of any density: Laplace."
+    )
+
+
+def _class(density: Distribution) -> str:
+    return type(getattr(density, "base_dist", density)).__name__
+
+
+def _without_moments(name: str, model: Any) -> str | None:
+    """The emission is evaluated once."""
+    density = _emission(model)
     found = rooted(density)
     if found is not None and all(bool(torch.isfinite(x).all()) for x in found):
         return None
-    what = type(getattr(density, "base_dist", density)).__name__
     lack = "has neither" if found is None else "does not have both, finite,"
     return (
         f"{name} linearises mean and covariance of y, and the emission of {type(model).__name__}, "
-        f"a {what}, {lack}. Methods that serve it: Laplace, ParticleFilter."
+        f"a {_class(density)}, {lack}. Methods that serve it: Laplace, ParticleFilter."
     )

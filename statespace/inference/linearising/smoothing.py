@@ -18,15 +18,18 @@ from statespace.interface import Kind, State
 from statespace.results import Filtered, Smoothed
 from statespace.sequences import Sequences
 
-__all__ = ["filtered", "smoothed"]
+__all__ = ["filtered", "problem", "smoothed"]
 
 
 def filtered(model: Any, kind: Kind, data: Sequences, found: Passed, end: State) -> Filtered:
     """The record of a filter."""
-    apart = model.residual(data.values, found.y_mean)
+    innovations = None
+    if found.y_mean is not None:
+        apart = model.residual(data.values, found.y_mean)
+        innovations = torch.where(data.observed, apart, torch.nan)
     return Filtered(
         **{k: v for k, v in found._asdict().items() if k != "end"},
-        innovations=torch.where(data.observed, apart, torch.nan),
+        innovations=innovations,
         log_likelihood=found.increments.sum(-1),
         kind=kind,
         state=end,
@@ -34,6 +37,11 @@ def filtered(model: Any, kind: Kind, data: Sequences, found: Passed, end: State)
         index=data.index,
         univariate=data.univariate,
     )
+
+
+def problem(rows: Linearised, at: Task) -> Problem:
+    """The linearised rows as one call of the linear-Gaussian core."""
+    return Problem(rows.system, None, rows.y, rows.observed, at.rows.active, 0)
 
 
 class _Postponed:
@@ -49,8 +57,7 @@ class _Postponed:
 
     @cached_property
     def _whole(self) -> Problem:
-        rows, seen = self._rows(), self._at.rows
-        return Problem(rows.system, None, rows.y, seen.observed, seen.active, 0)
+        return problem(self._rows(), self._at)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._whole, name)
@@ -75,5 +82,5 @@ def smoothed(
         moments: The log-likelihood and the smoothed moments, where they are known already.
     """
     shown = Shown(data.lengths, data.index, data.univariate, keep, kind, data.values)
-    problem: Any = _Postponed(rows, at)
-    return record(problem, shown, moments=moments)
+    later: Any = _Postponed(rows, at)
+    return record(later, shown, moments=moments)

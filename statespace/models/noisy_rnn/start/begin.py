@@ -7,8 +7,8 @@ data, T a diagonal change of units, and g(a) = level + slope (a - centre) near t
     b = centre - A level + T (F x_ + h - x_) / slope,
     C = H T^-1,    d = e + H x_ - C level,    Q = T Cov(w) T.
 
-T gives every z the spread of the working point, so that the units of y and u change C, D, d, W and
-R alone.
+T gives every z the spread of the working point, or a part of it, so that the units of y and u
+change C, D, d, W and R alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from statespace.inference import ExtendedKalman, Kalman
 from statespace.learning import EM
 from statespace.linalg import spectral_radius
 from statespace.models.lds import LDS
-from statespace.models.noisy_rnn.start.point import Point, working_point
+from statespace.models.noisy_rnn.start.point import Point, narrowed, working_point
 from statespace.models.noisy_rnn.start.proxy import now, proxy
 from statespace.models.noisy_rnn.start.responses import Response, response
 from statespace.parameters import Slot
@@ -37,6 +37,9 @@ __all__ = ["start_values"]
 _FLOOR = 0.05  # of the variance of one-step errors is the least R
 _LEAST = 1e-4  # of the variance of a state is the least Q
 _ROWS = 400  # of each series, for the likelihood of a start
+_HALVINGS = 4  # of the working point's width, at the most
+_LOSS = 0.25  # nats per observed value that states twice as wide may cost
+_UNITS = ("A", "W", "b", "C", "Q")  # what the units of the states stand in
 _RADIUS = 0.999  # of A, where nothing bounds the states
 
 
@@ -56,35 +59,46 @@ def start_values(rnn: Any, data: Sequences, generator: Generator) -> None:
 
 
 def _likeliest(rnn: Any, unset: list[str], data: Sequences, generator: Generator) -> None:
-    """Of the linear system's own start and of what it is fitted to, that which serves better.
+    """Of several starts the one whose states are widest, among those that are nearly the likeliest.
 
-    A fit may lean on differences of states that the activation does not keep.
+    Two linear systems, since a fit may lean on differences of states that the activation does not
+    keep: the start of a fit and its end. And several widths: where noise is small, the bend of an
+    activation is the larger error, and states must begin where it bends less; where states are
+    too narrow, it bends too little to be learned.
     """
     point, found = working_point(rnn.activation), response(rnn, data)
     short = data.rows(0, min(data.T, _ROWS))
-    free = [slot for name, slot in rnn._slots() if name in unset and slot.n_free]
+    slots = [slot for name, slot in rnn._slots() if name in unset and slot.n_free]
+    own = set(_UNITS) <= set(unset) and rnn.activation.name != "identity"
     lds = proxy(rnn, point, found.noise)
-    best, highest = None, None
+    values, thetas = [], []
     for prepare in (LDS.start_values, _fit):
         prepare(lds, found.data, generator)
-        _write(rnn, unset, lds, point, found)
-        value = _value(rnn, short, generator)
-        if value is None:  # nothing to choose by
-            continue
-        thetas = [slot.theta.detach().clone() for slot in free]
-        if best is None or highest is None:
-            best, highest = thetas, value
-            continue
-        better = (value > highest)[..., None]
-        best = [torch.where(_rows(better, x), x, old) for x, old in zip(thetas, best, strict=True)]
-    if best is not None:
-        for slot, theta in zip(free, best, strict=True):
-            slot.theta.copy_(theta)
+        for k in range(_HALVINGS + 1 if own else 1):
+            at = narrowed(rnn.activation, point, 0.5**k) if k else point
+            _write(rnn, unset, lds, at, found)
+            value = _value(rnn, short, generator)
+            if value is None:  # nothing to choose by: the end of the fit, at its widest
+                break
+            values.append(value - _LOSS * k * _count(short, value.shape))
+            thetas.append([slot.theta.detach().clone() for slot in slots])
+    if values:
+        best = torch.stack(values).argmax(0)  # (*models,)
+        for slot, rows in zip(slots, zip(*thetas, strict=True), strict=True):
+            slot.theta.copy_(_chosen(torch.stack(rows), best))
 
 
-def _rows(better: Tensor, theta: Tensor) -> Tensor:
-    """(*models, 1) beside a theta that may have rows over time."""
-    return better.unsqueeze(-2) if theta.dim() > better.dim() and better.dim() > 1 else better
+def _count(data: Sequences, models: torch.Size) -> Tensor:
+    """Observed values of each model's series, (*models,)."""
+    n = data.n_values.double()
+    n = n.expand(torch.broadcast_shapes(n.shape, models))
+    return n.sum_to_size(models) if models else n.sum()
+
+
+def _chosen(rows: Tensor, best: Tensor) -> Tensor:
+    """For each model its best of the rows, (K, *models, ...) -> (*models, ...)."""
+    index = best.reshape(1, *best.shape, *[1] * (rows.dim() - 1 - best.dim()))
+    return rows.gather(0, index.expand(1, *rows.shape[1:]))[0]
 
 
 def _value(rnn: Any, data: Sequences, generator: Generator) -> Tensor | None:
@@ -175,7 +189,9 @@ def _write(rnn: Any, unset: list[str], lds: LDS, point: Point, found: Response) 
         "initial_mean": level + t * (moment - mean),
         "initial_cov": t[..., :, None] * spread * t[..., None, :],
     }
-    values["Q"] = values["Q"] + torch.diag_embed(_LEAST * (t * states.spread).square())
+    bend = point.left / (slope * point.spread) ** 2  # what the line leaves is noise to it
+    least = max(_LEAST, bend if math.isfinite(bend) else 0.0)
+    values["Q"] = values["Q"] + torch.diag_embed(least * (t * states.spread).square())
     if "R" in unset:
         r = now(lds.slot("R")) + torch.diag_embed(_FLOOR * _errors(lds, found.data))
         r = r * found.slope[:, None] * found.slope

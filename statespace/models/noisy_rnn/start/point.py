@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from statespace.activations import Activation
 
-__all__ = ["Point", "working_point"]
+__all__ = ["Point", "narrowed", "working_point"]
 
 # centre and standard deviation of what goes in: wide enough to bend, not so wide as to saturate;
 # for relu and softplus three and four deviations on the living side
@@ -33,12 +33,14 @@ class Point:
     Attributes:
         centre, spread: Of what goes in.
         level, slope: Of what comes out.
+        left: The variance of what is uncorrelated.
     """
 
     centre: float
     spread: float
     level: float
     slope: float
+    left: float = 0.0
 
 
 def working_point(g: Activation) -> Point:
@@ -47,36 +49,50 @@ def working_point(g: Activation) -> Point:
     Example:
         >>> from statespace.activations import ACTIVATIONS
         >>> working_point(ACTIVATIONS["identity"])
-        Point(centre=0.0, spread=1.0, level=0.0, slope=1.0)
+        Point(centre=0.0, spread=1.0, level=0.0, slope=1.0, left=0.0)
         >>> round(working_point(ACTIVATIONS["tanh"]).slope, 3)  # less than g'(0) = 1
         0.819
     """
     if g.name in _KNOWN:
-        return _line(g, *_KNOWN[g.name])[0]
+        return _line(g, *_KNOWN[g.name])
     found = [_line(g, centre, _SPREAD) for centre in _CENTRES]
-    steepest = max(abs(point.slope) for point, _ in found)
-    usable = [pair for pair in found if abs(pair[0].slope) >= 0.5 * steepest]
-    best = min(usable, key=lambda pair: pair[1], default=found[0])[0]
-    if steepest > 0:
-        return best
-    return Point(best.centre, best.spread, best.level, 1.0)  # a constant: no line stands for it
+    steepest = max(abs(point.slope) for point in found)
+    usable = [point for point in found if abs(point.slope) >= 0.5 * steepest]
+    best = min(usable, key=_share, default=found[0])
+    return best if steepest > 0 else _without_line(best)
 
 
-def _line(g: Activation, centre: float, spread: float) -> tuple[Point, float]:
-    """The line, and the share of the variance of g that it leaves (infinite where not finite)."""
+def narrowed(g: Activation, point: Point, factor: float) -> Point:
+    """The same centre with a spread `factor` times as wide, over which g is closer to its line."""
+    found = _line(g, point.centre, factor * point.spread)
+    return found if found.slope else _without_line(found)
+
+
+def _share(point: Point) -> float:
+    """Of the variance of g, that which the line leaves."""
+    variance = (point.slope * point.spread) ** 2 + point.left
+    return point.left / variance if 0 < variance < np.inf else np.inf
+
+
+def _without_line(point: Point) -> Point:
+    """Where g is a constant, for which no line stands."""
+    return replace(point, slope=1.0)
+
+
+def _line(g: Activation, centre: float, spread: float) -> Point:
+    """The line; without a slope, and infinitely far from g, where g is not finite."""
     if g.name == "identity":
-        return Point(centre, spread, centre, 1.0), 0.0
+        return Point(centre, spread, centre, 1.0)
     nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
     e, w = torch.from_numpy(nodes), torch.from_numpy(weights / weights.sum())
     with torch.no_grad():
         values = g(centre + spread * e)
     level = _mean(w, values)
     slope = _mean(w, values * e) / spread
-    variance = _mean(w, (values - level).square())
-    left = 1 - (slope * spread) ** 2 / variance if variance > 0 else np.inf
-    finite = bool(torch.isfinite(values).all())
-    point = Point(centre, spread, level, slope) if finite else Point(centre, spread, 0.0, 0.0)
-    return point, left if finite else np.inf
+    left = _mean(w, (values - level - slope * spread * e).square())
+    if not bool(torch.isfinite(values).all()):
+        return Point(centre, spread, 0.0, 0.0, np.inf)
+    return Point(centre, spread, level, slope, left)
 
 
 def _mean(weights: Tensor, values: Tensor) -> float:

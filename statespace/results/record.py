@@ -35,7 +35,7 @@ class Axes:
         rows: Whether there is an axis of time.
         short: How many rows fewer than T.
         of_y: The event axes that count features of y, dropped where the data had none.
-        large: Whether it is kept with keep="all" alone, like covariances.
+        large: Whether it is kept with keep="all" alone.
     """
 
     event: int
@@ -51,8 +51,10 @@ class Axes:
 
     def kept(self, keep: str) -> bool:
         """Whether a record that keeps so much has the field."""
+        if self.large and keep != "all":
+            return False
         if keep == "means":
-            return self.event < 2 and not self.large
+            return self.event < 2
         return keep != "marginals" or self.short == 0
 
 

@@ -162,13 +162,17 @@ def sum_of(lanes, vector, work):
 
 
 @called
-def settle_weights(lanes, blocks, num, most, log_weight, weight, work):
+def settle_weights(lanes, blocks, num, most, lazy, log_weight, weight, work):
     """Normalises weights; gives the log of their sum, -inf if all are lost, and the size.
+
+    The third number is what is still to be taken off the log weights: with `lazy` neither they nor
+    the weights are divided by their sum.
 
     Args:
         lanes: How many.
         blocks, num: Of particles, and K.
         most: The largest log weight.
+        lazy: Whether that is left to whoever reads them.
         log_weight: In and out.
         weight: Out.
         work: See `Work`.
@@ -179,7 +183,7 @@ def settle_weights(lanes, blocks, num, most, log_weight, weight, work):
         for k in range(num):
             log_weight[k] = even
             weight[k] = 1.0 / num
-        return -np.inf, float(num)
+        return -np.inf, float(num), 0.0
     top, total, square = splat(lanes, most), splat(lanes, 0.0), splat(lanes, 0.0)
     for block in range(blocks):
         value = power_of_e(lanes, load(lanes, log_weight, block * w) - top)
@@ -188,11 +192,14 @@ def settle_weights(lanes, blocks, num, most, log_weight, weight, work):
         square = square + value * value
     whole, squares = sum_of(lanes, total, work), sum_of(lanes, square, work)
     increment = most + np.log(whole)
+    size = whole * whole / squares
+    if lazy:
+        return increment, size, increment
     off, share = splat(lanes, increment), splat(lanes, 1.0 / whole)
     for block in range(blocks):
         store(lanes, log_weight, block * w, load(lanes, log_weight, block * w) - off)
         store(lanes, weight, block * w, load(lanes, weight, block * w) * share)
-    return increment, whole * whole / squares
+    return increment, size, 0.0
 
 
 @called

@@ -84,7 +84,9 @@ class Swarm(NamedTuple):
 
     Attributes:
         x: (series, 2, blocks * n * 8): `side` says which of the two.
-        log_weight, weight: (series, blocks * 8), normalised; -inf and 0 behind the last.
+        log_weight, weight: (series, blocks * 8); -inf and 0 behind the last.
+        off: What is still to be taken off the log weights, (series,); 0 where they, and the
+            weights, are normalised.
         size: Effective sample sizes, (series,).
         side: (series,) int64.
     """
@@ -92,6 +94,7 @@ class Swarm(NamedTuple):
     x: Any
     log_weight: Any
     weight: Any
+    off: Any
     size: Any
     side: Any
 

@@ -133,7 +133,7 @@ def _swarm(belief: Any, problem: Declared) -> Swarm:
     log_weight[:, :num] = belief.log_weights.detach().reshape(num, series).numpy().T
     weight = np.exp(log_weight)
     size = 1 / (weight**2).sum(-1)
-    return Swarm(x, log_weight, weight, size, np.zeros(series, np.int64))
+    return Swarm(x, log_weight, weight, np.zeros(series), size, np.zeros(series, np.int64))
 
 
 def _belief(swarm: Swarm, old: Any, problem: Declared) -> ParticleBelief:
@@ -142,7 +142,7 @@ def _belief(swarm: Swarm, old: Any, problem: Declared) -> ParticleBelief:
     x = swarm.x[np.arange(series), swarm.side].reshape(series, -1, n, WIDTH)
     points = x.transpose(1, 3, 0, 2).reshape(-1, series, n)[:num]
     z = torch.from_numpy(np.ascontiguousarray(points)).reshape(old.z.shape)
-    weights = np.ascontiguousarray(swarm.log_weight[:, :num].T)
+    weights = np.ascontiguousarray(swarm.log_weight[:, :num].T - swarm.off)
     log_weights = torch.from_numpy(weights).reshape(old.log_weights.shape)
     return ParticleBelief(z, log_weights, old.space, False)
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from statespace.kernels.activations import activate
-from statespace.kernels.compiling import called, inner
+from statespace.kernels.compiling import called
 from statespace.kernels.factor import copy, filled, pk, spread_out
 from statespace.kernels.given import row_of
 from statespace.kernels.lanes import load, splat_at, store, width
@@ -158,7 +158,7 @@ def noise_back(lanes, row, m, n, back):
             store(lanes, back.dr, at, load(lanes, back.dr, at) + (value + value))
 
 
-@inner
+@called
 def outer_less(lanes, m, n, back, out):
     """Out = eps r' - 2 K' M."""
     w = width(lanes)
@@ -170,7 +170,7 @@ def outer_less(lanes, m, n, back, out):
             store(lanes, out, at, own * load(lanes, back.r, h * w) - (nk + nk))
 
 
-@inner
+@called
 def place_back(lanes, slope, curve, rows, bars, table, n, own, point, sums):
     """From the gradient in the values of an activation to that in its arguments, in `bars` (rows).
 

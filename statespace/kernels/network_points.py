@@ -89,7 +89,7 @@ def points_memory(lanes, z, count, start):
     return _Memory(start, own, turned, rows, weights, scratch, u, d, mean, ahead(mean, m * w))
 
 
-@inner
+@called
 def scale_root(lanes, n, u, d, out):
     """U D^1/2, (n, n)."""
     w = width(lanes)
@@ -105,7 +105,7 @@ def scale_root(lanes, n, u, d, out):
             store(lanes, out, (a * n + b) * w, value)
 
 
-@inner
+@called
 def table_root(lanes, table, rows, n, own, out):
     """Out (rows, n) = M U, of a table M and an upper triangular matrix; four rows at a time."""
     w = width(lanes)
@@ -135,7 +135,7 @@ def table_root(lanes, table, rows, n, own, out):
         i += 1
 
 
-@inner
+@called
 def put_points(lanes, at, spread, rows, n, points, out, columns):
     """Out (rows, columns): in column k, at + spread xi_k."""
     w = width(lanes)
@@ -149,7 +149,7 @@ def put_points(lanes, at, spread, rows, n, points, out, columns):
             store(lanes, out, (i * columns + k) * w, value)
 
 
-@inner
+@called
 def centre(lanes, code, rows, points, out, columns, mean):
     """An activation of the points; their mean, and in their place what lies apart from it."""
     w = width(lanes)
@@ -252,7 +252,7 @@ def look_points(lanes, z, g, code, s, p, points, first, count, t, out, sums):
     absorb(lanes, n, m, s, p, sums)
 
 
-@inner
+@called
 def absorb(lanes, n, m, s, p, sums):
     """The mean given what was seen, from the joint factor; that of z is the belief's."""
     w = width(lanes)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from statespace.kernels.activations import activate
-from statespace.kernels.compiling import called, inner
+from statespace.kernels.compiling import called
 from statespace.kernels.factor import (
     copy,
     emission,
@@ -63,7 +63,7 @@ def net_memory(lanes, z, start):
     return Net(start, moves, reads, step, ahead(step, z.n * w))
 
 
-@inner
+@called
 def step_at(lanes, z, g, first, count, t, x, at):
     """A x + b_t."""
     n = z.n
@@ -72,7 +72,7 @@ def step_at(lanes, z, g, first, count, t, x, at):
     add_rows_of(lanes, g.b, g.b_rows, g.b_series > 1, n, first, count, t, 1, at)
 
 
-@inner
+@called
 def read_at(lanes, z, g, first, count, t, x, at):
     """C x + d_t."""
     n, m = z.n, z.m
@@ -81,7 +81,7 @@ def read_at(lanes, z, g, first, count, t, x, at):
     add_rows_of(lanes, g.d, g.d_rows, g.d_series > 1, m, first, count, t, 1, at)
 
 
-@inner
+@called
 def scale_rows(lanes, slopes, rows, columns, stride, out):
     """Every row of a matrix times its slope, in place."""
     w = width(lanes)
@@ -91,7 +91,7 @@ def scale_rows(lanes, slopes, rows, columns, stride, out):
             store(lanes, out, at, load(lanes, out, at) * by)
 
 
-@inner
+@called
 def scale_columns(lanes, slopes, n, out):
     """Every column of a matrix (n, n) times its slope, in place."""
     w = width(lanes)
@@ -101,7 +101,7 @@ def scale_columns(lanes, slopes, n, out):
             store(lanes, out, at, load(lanes, out, at) * load(lanes, slopes, j * w))
 
 
-@inner
+@called
 def move_network(lanes, z, g, code, s, net, first, count, t):
     """The belief from row t - 1 to row t, before its data; leaves the slopes of g."""
     w, n, r = width(lanes), z.n, z.r
@@ -121,7 +121,7 @@ def move_network(lanes, z, g, code, s, net, first, count, t):
     orthogonalise(lanes, s.rows, s.weights, n, columns, s.u, s.d, s.moved)
 
 
-@inner
+@called
 def look_network(lanes, z, g, code, s, net, dense, turns, first, count, t, fresh, row, sums):
     """Absorbs row t; leaves the slopes of f, and in `net.step` what is added to the mean.
 

@@ -6,7 +6,7 @@ after its first.
 
 from __future__ import annotations
 
-from statespace.kernels.compiling import inner
+from statespace.kernels.compiling import called, inner
 from statespace.kernels.factor import filled, pk
 from statespace.kernels.lanes import load, splat_at, store, width
 from statespace.kernels.memory import ahead
@@ -131,7 +131,7 @@ def add_one(lanes, left, l0, rows, right, r0, columns, turns, out, o):
     store(lanes, out, o * w, value)
 
 
-@inner
+@called
 def by_rows(lanes, x, rows, y, columns, size, out):
     """Out (rows, columns) = X Y', of X (rows, size) and Y (columns, size)."""
     w = width(lanes)
@@ -164,7 +164,7 @@ def by_rows(lanes, x, rows, y, columns, size, out):
         i += 2
 
 
-@inner
+@called
 def by_table(lanes, x, rows, table, n, out):
     """Out (rows, n) = X A, of X (rows, n) and a table A (n, n)."""
     w = width(lanes)
@@ -174,7 +174,7 @@ def by_table(lanes, x, rows, table, n, out):
         add_product(lanes, table, 1, n, n, n, ahead(x, at), ahead(out, at))
 
 
-@inner
+@called
 def table_square(lanes, table, n, x, out):
     """Out = A' X (n, n) of a table A, where that is symmetric: from half of it."""
     w = width(lanes)
@@ -210,7 +210,7 @@ def put_both(lanes, n, i, j, value, out):
     store(lanes, out, (j * n + i) * w, value)
 
 
-@inner
+@called
 def add_pair(lanes, x, y, rows, n, out):
     """Out (n, n) += (X' Y + Y' X) / 2, of X and Y (rows, n)."""
     w = width(lanes)

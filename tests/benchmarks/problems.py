@@ -151,6 +151,21 @@ def ordinary(
     return Problem(A, Q, C, R, np.zeros(n), P1, y)
 
 
+def tanh_network(n: int, m: int, T: int, *, series: int | None = None, seed: int = 0) -> Problem:
+    """z_t = tanh(A z_{t-1}) + w_t, y_t = C z_t + v_t, and data drawn from it; see `ordinary`."""
+    g = np.random.default_rng(seed)
+    A = 1.2 * np.linalg.qr(g.standard_normal((n, n)))[0]
+    C = g.standard_normal((m, n)) / np.sqrt(n)
+    Q, R = 0.1 * _covariance(g, n), 0.5 * _covariance(g, m)
+    q, r = np.linalg.cholesky(Q), np.linalg.cholesky(R)
+    lead = () if series is None else (series,)
+    z, y = g.standard_normal((*lead, n)), np.empty((*lead, T, m))
+    for t in range(T):
+        z = np.tanh(z @ A.T) + g.standard_normal((*lead, n)) @ q.T if t else z
+        y[..., t, :] = z @ C.T + g.standard_normal((*lead, m)) @ r.T
+    return Problem(A, Q, C, R, np.zeros(n), np.eye(n), y)
+
+
 def _covariance(g: np.random.Generator, size: int) -> Array:
     root = g.standard_normal((size, size)) / np.sqrt(size)
     return 0.2 * np.eye(size) + 0.5 * root @ root.T

@@ -11,7 +11,7 @@ from typing import Any
 import statespace as ss
 
 from .libraries import Library
-from .problems import Problem, ordinary, volatility
+from .problems import Problem, ordinary, tanh_network, volatility
 from .race import agreeing, enter, quick
 from .table import GREEN, MISSED, RED, ratio, table
 from .timing import interleaved
@@ -57,6 +57,12 @@ _PANEL_GAPS = (
     ("log_likelihood", _LL, "statsmodels", 20.0),
     ("smooth", _BOTH, "statsmodels", 25.0),
 )
+_NETWORK = (
+    ("extended_filter", "extended filter: means and covariances", "dynamax", 1.0),
+    ("extended_smooth", "extended smoother: means and covariances", "dynamax", 1.0),
+    ("unscented_filter", "unscented filter: means and covariances", "dynamax", 1.0),
+    ("extended_gradient", "extended log-likelihood and gradient in A", "dynamax", 1.0),
+)
 
 
 def races(tiny: bool) -> Iterator[Race]:
@@ -71,6 +77,11 @@ def races(tiny: bool) -> Iterator[Race]:
     yield from _races(_PANEL, panel, ordinary(8, 16, rows, series=series))
     yield from _races(_PANEL_GAPS, panel + gaps, ordinary(8, 16, rows, series=series, missing=0.1))
     yield from _particles(tiny)
+    few, many, series = (100, 20, 8) if tiny else (1000, 500, 64)
+    one = f"tanh network, one series, T = {few}, n = 8, m = 4"
+    yield from _races(_NETWORK, one, tanh_network(8, 4, few))
+    some = f"tanh network, {series} series, T = {many}, n = 16, m = 8"
+    yield from _races(_NETWORK, some, tanh_network(16, 8, many, series=series))
     nile = ss.datasets.nile().numpy()
     yield Race(
         "fit of the local level, diffuse start",

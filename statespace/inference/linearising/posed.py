@@ -118,7 +118,7 @@ def pose(net: Network, task: Task, rule: Rule) -> Posed | None:
         return None
     prior = task.belief
     sizes = (y.shape[-2], y.shape[-1], prior.mean.shape[-1], y.shape[:-2].numel())
-    if 0 in sizes or net.dynamics.weight.dtype != y.dtype or prior.mean.dtype != y.dtype:
+    if 0 in sizes:
         return None
     n, m, batch = sizes[2], sizes[1], task.batch
     r = reads.noise.matrix.detach().reshape(m, m)
@@ -136,6 +136,8 @@ def pose(net: Network, task: Task, rule: Rule) -> Posed | None:
         _over_series(prior.covariance.root, True, batch),
         cov,
     )
+    if any(x.dtype != y.dtype for x in arrays):
+        return None
     points = None
     if isinstance(rule, SigmaPoints):
         points = _points(rule, n, r.numpy().dtype)

@@ -70,6 +70,22 @@ class Library:
         """
         raise NotOffered("no particle filter")
 
+    def extended_filter(self, p: Problem) -> Calls:
+        """`Moments` filtered by tangents, of `tanh_network`."""
+        raise NotOffered("no network")
+
+    def extended_smooth(self, p: Problem) -> Calls:
+        """`Moments` of its states given all data."""
+        raise NotOffered("no network")
+
+    def unscented_filter(self, p: Problem) -> Calls:
+        """`Moments` filtered by sigma points, alpha = 1 and beta = kappa = 0."""
+        raise NotOffered("no network")
+
+    def extended_gradient(self, p: Problem) -> Calls:
+        """The log-likelihood by tangents, summed over series, and its gradient in A alone."""
+        raise NotOffered("no network")
+
     def fit_level(self, y: Array) -> Calls:
         """A local level model with a flat start fitted to y (T, 1); the log-likelihood there."""
         raise NotOffered("no structural models")

@@ -19,6 +19,13 @@ from dynamax.linear_gaussian_ssm import (
     lgssm_info_filter,
     lgssm_smoother,
 )
+from dynamax.nonlinear_gaussian_ssm import (
+    ParamsNLGSSM,
+    UKFHyperParams,
+    extended_kalman_filter,
+    extended_kalman_smoother,
+    unscented_kalman_filter,
+)
 from jax import numpy as jnp
 
 from ..problems import Array, Problem
@@ -101,6 +108,49 @@ class Dynamax(Library):
             return tuple(np.asarray(v) for v in (*parts, new.emissions.cov))
 
         return {"compiled step": run}
+
+    def extended_filter(self, p: Problem) -> Calls:
+        return _run_network(p, lambda A, y: _filtered(extended_kalman_filter(_network(A, p), y)))
+
+    def extended_smooth(self, p: Problem) -> Calls:
+        return _run_network(p, lambda A, y: _smoothed(extended_kalman_smoother(_network(A, p), y)))
+
+    def unscented_filter(self, p: Problem) -> Calls:
+        rule = UKFHyperParams(alpha=1.0, beta=0.0, kappa=0.0)
+        return _run_network(
+            p, lambda A, y: _filtered(unscented_kalman_filter(_network(A, p), y, rule))
+        )
+
+    def extended_gradient(self, p: Problem) -> Calls:
+        def one(A: Any, y: Any) -> Any:
+            return extended_kalman_filter(_network(A, p), y).marginal_loglik
+
+        def total(A: Any, y: Any) -> Any:
+            return jax.vmap(one, (None, 0))(A, y).sum() if y.ndim > 2 else one(A, y)
+
+        run, A, y = jax.jit(jax.value_and_grad(total)), jnp.asarray(p.A), jnp.asarray(p.y)
+        return {"compiled": lambda: tuple(map(np.asarray, run(A, y)))}
+
+
+def _network(A: Any, p: Problem) -> ParamsNLGSSM:
+    """`tanh_network` with another A."""
+    Q, C, R, m1, P1 = (jnp.asarray(x) for x in (p.Q, p.C, p.R, p.m1, p.P1))
+    return ParamsNLGSSM(m1, P1, lambda z: jnp.tanh(A @ z), Q, lambda z: C @ z, R)
+
+
+def _run_network(p: Problem, f: Callable[[Any, Any], Any]) -> Calls:
+    """`f` of A and one series, under vmap for a panel; compiled, as numpy."""
+    run = jax.jit(jax.vmap(f, (None, 0)) if p.y.ndim > 2 else f)
+    A, y = jnp.asarray(p.A), jnp.asarray(p.y)
+    return {"compiled": lambda: jax.tree.map(np.asarray, run(A, y))}
+
+
+def _filtered(out: Any) -> Moments:
+    return Moments(out.filtered_means, out.filtered_covariances)
+
+
+def _smoothed(out: Any) -> Moments:
+    return Moments(out.smoothed_means, out.smoothed_covariances)
 
 
 class Corrected(LinearGaussianSSM):  # type: ignore[misc]

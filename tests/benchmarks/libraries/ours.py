@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 import statespace as ss
+from statespace.interface import Method
 
 from ..problems import Array, Problem, Volatility
 from ..timing import Paced
@@ -70,6 +71,19 @@ class Ours(Library):
 
         return {"default": value}
 
+    def extended_filter(self, p: Problem) -> Calls:
+        return {"default": partial(_filtered, _network(p), p.y, ss.ExtendedKalman())}
+
+    def extended_smooth(self, p: Problem) -> Calls:
+        return {"default": partial(_network_smooth, _network(p), p.y)}
+
+    def unscented_filter(self, p: Problem) -> Calls:
+        method = ss.UnscentedKalman(alpha=1.0, beta=0.0, kappa=0.0)
+        return {"default": partial(_filtered, _network(p), p.y, method)}
+
+    def extended_gradient(self, p: Problem) -> Calls:
+        return {"default": partial(_network_slope, _network(p), p.y)}
+
     def fit_level(self, y: Array) -> Calls:
         return {
             "default": lambda: float(ss.LDS.local_level().replace(R=None).fit(y).log_likelihood)
@@ -111,3 +125,26 @@ def _slope(model: ss.LDS, slots: dict[str, torch.nn.Parameter], y: Array) -> tup
     found = dict(zip(slots, grads, strict=True))  # every entry of A and of C is free
     n, m = model.latent_dim, model.obs_dim
     return found["A"].view(n, n).numpy(), found["C"].view(m, n).numpy()
+
+
+def _network(p: Problem) -> ss.NoisyRNN:
+    """With everything held but A."""
+    held = {name: ss.Fixed(getattr(p, name)) for name in ("C", "Q", "R")}
+    none = {"b": ss.Fixed(np.zeros(p.n)), "d": ss.Fixed(np.zeros(p.m))}
+    return ss.NoisyRNN(p.n, p.m, A=p.A, **held, **none, initial_mean=p.m1, initial_cov=p.P1)
+
+
+def _filtered(model: ss.NoisyRNN, y: Array, method: Method) -> Moments:
+    out = model.filter(y, method=method)
+    return Moments(out.mean.numpy(), out.cov.numpy())
+
+
+def _network_smooth(model: ss.NoisyRNN, y: Array) -> Moments:
+    out = model.smooth(y, method=ss.ExtendedKalman(), keep="marginals")
+    return Moments(out.mean.numpy(), out.cov.numpy())
+
+
+def _network_slope(model: ss.NoisyRNN, y: Array) -> tuple[Array, ...]:
+    value = model.log_likelihood(y, method=ss.ExtendedKalman()).sum()
+    (slope,) = torch.autograd.grad(value, list(model.parameters()))
+    return value.detach().numpy(), slope.view(model.latent_dim, -1).numpy()

@@ -55,12 +55,24 @@ class ParticleFilter(Filter):
     consistent in the number of particles. Its gradient is Fisher's identity over the particles,
     consistent too. Filtering starts from the prior at every row ("bootstrap"), from the prior
     after a look at what each particle promises ("auxiliary", Pitt and Shephard 1999), from a
-    causal `Guide`, or from a method that can propose.
+    causal `Guide`, or from a method that can propose, such as `ExtendedKalman()`. The auxiliary
+    filter looks at the mean of each transition: it helps where that is near z_t, and does harm
+    where noise moves z_t far beside what y_t tells.
 
     Smoothing is by backward simulation (Godsill, Doucet and West 2004), at a cost of K^2 a step,
     where p(z_{t+1} given z_t) is a density that the memory does not enter; where the memory reads
     z, or a y that was drawn, and with smoother="genealogy", it is by the lineages of the last
     particles, which are few at early rows.
+
+    The record of `filter` holds effective sample sizes (`ess`), which particle each descends from
+    (`ancestors`), their values (`particles`), and the row at which all weights were lost, if there
+    is one (`lost`): the log-likelihood is then -inf, and the filter goes on with equal weights.
+    `statespace.plot.particles` shows them.
+
+    Where a model says that it is activations of affine maps (`GaussianLatent.network`), in float64
+    on the CPU, compiled loops give the numbers of its densities, from the same random numbers. A
+    gradient is asked of the densities: call `log_likelihood` under `torch.no_grad()` where none is
+    wanted.
 
     Args:
         num_particles: K.

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from nonlinear_cases import CASES, NAN, WHOLE, Case, suits
+from nonlinear_cases import CASES, WHOLE, Case, suits
 
 import statespace as ss
 from statespace.interface import Context
@@ -57,11 +57,11 @@ def test_laplace_is_that_of_the_dense_joint(case: Case) -> None:
         for _ in range(50):
             h = torch.autograd.functional.hessian(joint, z)
             g = torch.autograd.functional.jacobian(joint, z)
-            step = torch.linalg.solve(-h, g)
+            step = torch.linalg.solve(-h, g).detach()
             z = z + step * min(1.0, 1.0 / float(step.abs().max()))
         precision = -torch.autograd.functional.hessian(joint, z).detach()
         expected = joint(z) + 0.5 * (steps * n * math.log(2 * math.pi) - torch.logdet(precision))
-        assert float(value) == pytest.approx(float(expected), abs=1e-9)
+        assert float(value) == pytest.approx(float(expected.detach()), abs=1e-9)
         assert torch.allclose(s.mean.reshape(-1), z, atol=1e-7)
         blocks = torch.linalg.inv(precision).reshape(steps, n, steps, n)
         for t in range(steps):
@@ -80,7 +80,7 @@ def test_a_step_never_falls(case: Case) -> None:
     heights = []
     for i in (1, 2, 3, 5, 10, 40):
         z = model.smooth(**data, method=make(i)).mean
-        heights.append(float(model.log_joint(z, data["y"], **told)))
+        heights.append(float(model.log_joint(z, data["y"], **told).detach()))
     gains = torch.tensor(heights).diff()
     assert bool((gains >= -1e-9).all()), heights
 
@@ -109,11 +109,8 @@ def test_laplace_serves_what_has_no_moments() -> None:
     assert fc.probs.shape == (2, 2, 2)
 
 
-def test_of_coins_and_counts_laplace_is_nearest() -> None:
-    """Beside a particle filter of 20000, on counts with a short memory: within 0.1 nats.
-
-    Laplace's and the particle filter's error together; the seed is fixed.
-    """
+def test_laplace_is_near_the_particles() -> None:
+    """Beside a particle filter of 20000: within 0.3 nats, and nearer than one tangent."""
     case = next(c for c in CASES if c.name == "coins")
     model, data = case.model(), case.data()
     truth = model.score(**data, method=ss.ParticleFilter(20_000), seed=0).value
@@ -124,12 +121,12 @@ def test_of_coins_and_counts_laplace_is_nearest() -> None:
 
 
 def test_a_posterior_that_is_linearised_is_a_fixed_point() -> None:
-    """More iterations do not move it, and its mean is nearer the truth than one smoother's."""
-    case = next(c for c in CASES if c.name == "bearings")
+    """More iterations do not move it; with tangents it is the most probable path."""
+    case = next(c for c in CASES if c.name == "pendulum")
     model, data = case.model(), case.data()
-    many = model.smooth(**data, method=ss.PosteriorLinearisation(ss.CubatureKalman(), 30))
-    more = model.smooth(**data, method=ss.PosteriorLinearisation(ss.CubatureKalman(), 31))
-    assert torch.allclose(many.mean, more.mean, atol=1e-6)
+    many = model.smooth(**data, method=ss.PosteriorLinearisation(ss.CubatureKalman(), 20))
+    more = model.smooth(**data, method=ss.PosteriorLinearisation(ss.CubatureKalman(), 21))
+    assert torch.allclose(many.mean, more.mean, atol=1e-9)
     tangents = model.smooth(**data, method=ss.PosteriorLinearisation(ss.ExtendedKalman(), 40))
     path = model.smooth(**data, method=ss.ExtendedKalman(40, "path"))
     assert torch.allclose(tangents.mean, path.mean, atol=1e-5)
@@ -150,4 +147,3 @@ def test_imputation_under_laplace() -> None:
         s.y_cov.diagonal(dim1=-2, dim2=-1)[~seen],
         cov.diagonal(dim1=-2, dim2=-1)[~seen], atol=1e-9,
     )  # fmt: skip
-    assert math.isnan(NAN)

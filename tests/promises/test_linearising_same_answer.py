@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from nonlinear_cases import ALL, CASES, METHODS, Case, suits
+from torch.distributions import Bernoulli, Independent, Poisson
 
 import statespace as ss
 from statespace.densities import GaussianRoot, rooted
@@ -120,7 +121,13 @@ def _without_first(model: Any) -> Any:
 
     class Narrow(type(model)):
         def emission(self, z: Any, ctx: Context) -> Any:
-            mean, root = rooted(super().emission(z, ctx))
+            law = super().emission(z, ctx)
+            base = getattr(law, "base_dist", None)
+            if isinstance(base, Bernoulli):
+                return Independent(Bernoulli(logits=base.logits[..., 1:]), 1)
+            if isinstance(base, Poisson):
+                return Independent(Poisson(base.rate[..., 1:]), 1)
+            mean, root = rooted(law)
             return GaussianRoot(mean[..., 1:], root[..., 1:, :])
 
     narrow = Narrow.__new__(Narrow)

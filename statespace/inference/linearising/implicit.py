@@ -3,7 +3,7 @@
     dz*/dtheta = K^-1 d(slope)/dtheta,   K = -(second derivative of log p(z, y)) at z*
 
 K is block tridiagonal in time. Its blocks come from 3 n products with vectors that are one on
-every third row, all at once on the sample axis; it is solved by a block Cholesky over rows.
+every third row, n at once on the sample axis; it is solved by a block Cholesky over rows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from statespace.errors import DerivativeError
 
-__all__ = ["moving"]
+__all__ = ["moving", "solved"]
 
 Height = Callable[[Tensor], Tensor]
 
@@ -44,10 +44,7 @@ def moving(value: Tensor, z: Tensor, height: Height, active: Tensor, settled: Te
         if not bool(settled.all()):
             return _underivable(value, _RESTLESS)
         (slope,) = torch.autograd.grad(found.sum(), at, create_graph=True)
-    diagonal, lower = _blocks(height, z.detach())
-    ended = torch.diag_embed((~active).to(z)[..., None].expand_as(z))  # nothing hangs on those rows
-    diagonal = diagonal + ended
-    turn = _solve(diagonal, lower, pull)
+    turn = solved(height, z.detach(), active, pull)
     if turn is None:
         return _underivable(value, _RESTLESS)
     drift = (slope * turn).sum((-2, -1))
@@ -84,19 +81,27 @@ def _underivable(value: Tensor, why: str) -> Tensor:
     return out
 
 
+def solved(height: Height, z: Tensor, active: Tensor, x: Tensor) -> Tensor | None:
+    """K^-1 x at z, (*b, T, n); None where K is not positive definite."""
+    diagonal, lower = _blocks(height, z)
+    ended = torch.diag_embed((~active).to(z)[..., None].expand_as(z))  # nothing hangs on those rows
+    return _solve(diagonal + ended, lower, x)
+
+
 def _blocks(height: Height, z: Tensor) -> tuple[Tensor, Tensor]:
     """Of K: (*b, T, n, n) on the diagonal and (*b, T - 1, n, n) below it."""
     steps, n = z.shape[-2:]
-    seeds = z.new_zeros(3, n, *(1,) * (z.dim() - 2), steps, n)
+    parts = []
     for r in range(3):
+        seeds = z.new_zeros(n, *(1,) * (z.dim() - 2), steps, n)
         for i in range(n):
-            seeds[r, i, ..., r::3, i] = 1.0
-    seeds = seeds.flatten(0, 1)
-    with torch.enable_grad():
-        at = z.expand(3 * n, *z.shape).clone().requires_grad_()
-        (slope,) = torch.autograd.grad(height(at).sum(), at, create_graph=True)
-        (back,) = torch.autograd.grad((slope * seeds).sum(), at)
-    k = -back.unflatten(0, (3, n)).movedim(1, -1)  # (3, *b, T, n, n): column i of what row r meets
+            seeds[i, ..., r::3, i] = 1.0
+        with torch.enable_grad():
+            at = z.expand(n, *z.shape).clone().requires_grad_()
+            (slope,) = torch.autograd.grad(height(at).sum(), at, create_graph=True)
+            (back,) = torch.autograd.grad((slope * seeds).sum(), at)
+        parts.append(-back.movedim(0, -1))
+    k = torch.stack(parts)  # (3, *b, T, n, n): column i of what rows r, r + 3, ... meet
     rows = torch.arange(steps, device=z.device)
     diagonal = torch.stack([k[t % 3, ..., t, :, :] for t in rows.tolist()], -3)
     if steps == 1:
@@ -106,7 +111,7 @@ def _blocks(height: Height, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _solve(diagonal: Tensor, lower: Tensor, x: Tensor) -> Tensor | None:
-    """K^-1 x, (*b, T, n); None where K is not positive definite: z is no maximum."""
+    """K^-1 x by a block Cholesky, row after row."""
     roots: list[Tensor] = []
     links: list[Tensor] = []
     out: list[Tensor] = []

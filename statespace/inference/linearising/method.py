@@ -181,7 +181,8 @@ class Linearising(Filter):
 
     def _network(self, model: Any, at: Task) -> Network | None:
         """What compiled loops are asked with; None where they are not asked."""
-        return network(model, at.before) if type(self._plan) is Plan else None
+        plain = type(model).residual is GaussianLatent.residual and not model.reads
+        return network(model, at.before) if plain and type(self._plan) is Plan else None
 
     def _moments(self, model: Any, at: Task) -> Passed:
         """Filtered moments, compiled where that serves."""

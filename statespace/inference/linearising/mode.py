@@ -26,7 +26,7 @@ from statespace.inference.linearising.update import beside
 from statespace.interface import Context
 from statespace.linalg import quadratic, tria
 
-__all__ = ["Curve", "ModePlan", "curve", "log_density", "pseudo"]
+__all__ = ["Curve", "ModePlan", "curve", "halved", "log_density", "pseudo"]
 
 _FLOOR = 1e-6  # of the curvature in its own units, where a gradient needs some
 _NOTHING = 1e-8  # of the gradient in its own units
@@ -111,8 +111,14 @@ def nonnegative(w: Tensor) -> Tensor:
     return out
 
 
-def pseudo(found: Curve, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """H (*b, n, n), y and the constant l(z) - log N(y; H z, I), of a row at z.
+def halved(w: Tensor) -> Tensor:
+    """H with H' H = W, (*b, n, n)."""
+    values, vectors = torch.linalg.eigh(w)
+    return values.clamp_min(0).sqrt()[..., :, None] * vectors.mT
+
+
+def pseudo(found: Curve, z: Tensor) -> tuple[Tensor, Tensor]:
+    """H (*b, n, n) and y of a row at z: H'(y - H z) is the slope, H' H the curvature.
 
     In units in which for each state the larger of its curvature and its squared slope is one, a
     direction with a slope and no curvature gets one of 1e-6, which carries the slope.
@@ -126,11 +132,7 @@ def pseudo(found: Curve, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     values = torch.where(idle, values.clamp_min(0), values.clamp_min(_FLOOR)).sqrt()
     h = (values[..., :, None] * vectors.mT) * size[..., None, :]
     e = torch.where(idle, 0.0, e / torch.where(idle, 1.0, values))
-    constant = found.value + 0.5 * (e.square() + _LOG_2PI).sum(-1)
-    return h, (h @ z[..., None])[..., 0] + e, constant
-
-
-_LOG_2PI = 1.8378770664093453
+    return h, (h @ z[..., None])[..., 0] + e
 
 
 @dataclass(frozen=True)
@@ -268,5 +270,5 @@ def _row(found: Curve | None, z: Tensor, on: Tensor) -> tuple[Tensor, ...]:
     if found is None:
         return torch.zeros_like(eye), none, eye, none, torch.zeros_like(z, dtype=torch.bool)
     with torch.no_grad():
-        h, y, _ = pseudo(Curve(*(x.detach() for x in found)), z.detach())
+        h, y = pseudo(Curve(*(x.detach() for x in found)), z.detach())
     return h, none, eye, y, on.any(-1, keepdim=True).expand_as(z)

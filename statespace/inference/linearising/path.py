@@ -2,7 +2,8 @@
 
 A Gauss-Newton step is a smoother of the core: with every row made linear at the path, the smoothed
 mean is the maximum of the linearised log joint (Bell 1994). A step is halved until the log joint
-does not fall. Where noise is singular the log joint has no number off its plane, and whole steps
+does not fall; near the end Newton's own steps, which know all of the curvature, take its place.
+Where noise is singular the log joint has no number off its plane, and whole steps
 are taken.
 """
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from statespace.gaussian import Gaussian
 from statespace.inference.kalman.smoothing import smooth_moments
 from statespace.inference.lineargaussian import System
+from statespace.inference.linearising.implicit import solved
 from statespace.inference.linearising.loop import Linearised, Plan
 from statespace.inference.linearising.mode import (
     ModePlan,
@@ -32,6 +34,9 @@ from statespace.inference.linearising.update import beside
 from statespace.linalg import Covariance, psd_root, tria
 
 __all__ = ["Found", "Path", "at_the_posterior", "climb"]
+
+
+_NEAR = 0.1  # nats that a step promises where Newton's own takes over
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ class Path:
         """C, d, a root of R, y and what was observed of it."""
         rows, ctx = self.task.rows, self.task.after
         if isinstance(self.plan, ModePlan):
-            h, y, _ = pseudo(curve(log_density(self.model, ctx, rows.y, rows.observed), z), z)
+            h, y = pseudo(curve(log_density(self.model, ctx, rows.y, rows.observed), z), z)
             some = rows.observed.any(-1, keepdim=True)
             eye = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device).expand(h.shape)
             h, y = torch.where(some[..., None], h, 0.0), torch.where(some, y, 0.0)
@@ -118,12 +123,23 @@ class Path:
         moves = _log_normal(z[..., 1:, :], mean, root)
         return total + torch.where(rows.active[..., 1:], moves, 0.0).sum(-1)
 
-    def promise(self, z: Tensor, goal: Tensor) -> Tensor:
-        """What a step promises, (*b,)."""
+    def squares(self, z: Tensor) -> Tensor:
+        """q: the squares of the noise that the path has, in standard units, (*b,)."""
+        first, model, n = self.first, self.model, z.shape[-1]
+        q = _squares(z[..., 0, :] - first.mean, first.covariance.root)
+        if z.shape[-2] == 1:
+            return q
+        at, ctx = z[..., :-1, :], self.task.before.rows(1, None)
+        mean, root = moments_of(model.transition(at, ctx), at.shape[:-1], n, "transition")
+        moves = _squares(z[..., 1:, :] - mean, root)
+        return q + torch.where(self.task.rows.active[..., 1:], moves, 0.0).sum(-1)
+
+    def slope(self, z: Tensor) -> Tensor:
+        """The gradient of the log joint, (*b, T, n)."""
         with torch.enable_grad():
             at = z.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(self.log_joint(at).sum(), at)
-        return 0.5 * (slope * (goal - z)).sum((-2, -1))
+            (found,) = torch.autograd.grad(self.log_joint(at).sum(), at)
+        return found
 
 
 def _log_normal(x: Tensor, mean: Tensor, root: Tensor) -> Tensor:
@@ -140,6 +156,15 @@ def _log_normal(x: Tensor, mean: Tensor, root: Tensor) -> Tensor:
     return -0.5 * e.square().sum(-1) - pivots.log().sum(-1)
 
 
+def _squares(x: Tensor, root: Tensor) -> Tensor:
+    """|S^-1 x|^2, (*b,); of what lies in the range of S where it is singular."""
+    scale = root.detach().norm(dim=-1)
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))  # rank does not hang on units
+    rounding = 64 * x.shape[-1] * torch.finfo(x.dtype).eps
+    inverse = torch.linalg.pinv(root / scale[..., None], rtol=rounding)
+    return (inverse @ (x / scale)[..., None])[..., 0].square().sum(-1)
+
+
 class Found(NamedTuple):
     """Where a climb ended, (*b, T, n), and whether each series stands still there, (*b,)."""
 
@@ -149,7 +174,7 @@ class Found(NamedTuple):
 
 @torch.no_grad()
 def climb(path: Path, z: Tensor, iterations: int) -> Found:
-    """Gauss-Newton from z, with steps that never fall.
+    """Gauss-Newton from z, and Newton where that is near, with steps that never fall.
 
     A path stands still where a step promises no more than rounding: half the product of step and
     slope is what the log joint would gain if it were the quadratic that the step takes it for.
@@ -167,7 +192,13 @@ def climb(path: Path, z: Tensor, iterations: int) -> Found:
         goal = smooth_moments(p, keep="means")[1].mean.movedim(0, -2)
         goal = torch.where(path.task.rows.active[..., None], goal, z)
         if measured:
-            settled = path.promise(z, goal).abs() <= eps * z.shape[-2]
+            slope = path.slope(z)
+            promise = 0.5 * (slope * (goal - z)).sum((-2, -1)).abs()
+            if bool((promise < _NEAR).all()):
+                turn = solved(path.log_joint, z, path.task.rows.active, slope)
+                goal = goal if turn is None else z + turn
+                promise = 0.5 * (slope * (goal - z)).sum((-2, -1)).abs()
+            settled = promise <= eps * z.shape[-2]
             z, here, moved = climbed(path.log_joint, z, goal, here)
         else:
             settled = ((goal - z).abs() <= eps**0.5 * (1 + z.abs())).all(-1).all(-1)

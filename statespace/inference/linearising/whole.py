@@ -2,12 +2,13 @@
 
     log p(y) ~ log p(z*, y) + (T n log 2 pi - log |K|) / 2,   K the curvature of the log joint at z*
 
-The linearised system at z* has this likelihood as its own, up to what the emission's density
-differs from its Gaussian at z*: no determinant of a path is formed, and no noise is inverted.
+No determinant of a path is formed: where y is Gaussian this is the likelihood of the system
+linearised at z*, and elsewhere that of a system with the curvature of log p(y | z) as its data.
 """
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import replace
 from typing import Any
@@ -23,7 +24,7 @@ from statespace.inference.linearising.implicit import moving
 from statespace.inference.linearising.linear import linear
 from statespace.inference.linearising.loop import Linearised, Plan
 from statespace.inference.linearising.method import Linearising
-from statespace.inference.linearising.mode import Curve, ModePlan, curve, log_density, pseudo
+from statespace.inference.linearising.mode import ModePlan, curve, halved, log_density
 from statespace.inference.linearising.path import Found, Path, climb
 from statespace.inference.linearising.smoothing import problem
 from statespace.inference.linearising.task import Task, rows_of, task
@@ -105,32 +106,26 @@ def _of_rows(rows: Linearised, at: Task) -> Tensor:
 
 
 def _by_curvature(path: Path, z: Tensor, rows: Linearised) -> tuple[Tensor, Linearised]:
-    """With l(z) - b'z + z'W z / 2 beside the likelihood of exp(b'z - z'W z / 2), row by row.
+    """About z the log joint is l(z) - q(z) / 2 - x'K x / 2, x the distance from z.
 
-    The pseudo-observations are held; what they would add to a derivative is that of
-    log E[exp(b'z - z'W z / 2)], the smoothed moments of z.
+    The integral of the last is the likelihood of a system without offsets of which H x = 0 was
+    seen, H' H = W. H is held; what it would add to a derivative is that of E[-x'W x / 2].
     """
     seen = path.task.rows
     found = curve(log_density(path.model, path.task.after, seen.y, seen.observed), z)
     some = seen.observed.any(-1)
-    held = Curve(*(x.detach() for x in found))
-    constant = pseudo(held, z.detach())[2] - held.value
-    system = rows.system
-    fixed = replace(system, C=system.C.detach(), d=system.d.detach())
-    rows = Linearised(fixed, rows.y.detach(), rows.observed)
-    value = _of_rows(rows, path.task)
+    zero, old = torch.zeros_like(z), rows.system
+    prior = replace(old.prior, loc=zero[..., 0, :])
+    system = replace(old, b=zero, d=zero, C=halved(found.curvature.detach()), prior=prior)
+    rows = Linearised(system, zero.detach(), some[..., None].expand(z.shape))
+    value = _of_rows(rows, path.task) - 0.5 * path.squares(z)
+    constant = 0.5 * math.log(2 * math.pi) * z.shape[-1]
     value = value + torch.where(some, found.value + constant, 0.0).sum(-1)
     if not torch.is_grad_enabled():
         return value, rows
     with torch.no_grad():
-        out = smooth_moments(problem(_detached(rows), path.task))[1]
-        mean, cov = out.mean.movedim(0, -2), out.cov.movedim(0, -3)
-        square = cov + mean[..., :, None] * mean[..., None, :]
-    w = found.curvature
-    b = found.slope + (w @ z[..., None])[..., 0]
-    along = (b * (mean - z)).sum(-1) + 0.5 * (z * (w @ z[..., None])[..., 0]).sum(-1)
-    along = along - 0.5 * (w * square).sum((-2, -1))
-    drift = torch.where(some, along, 0.0).sum(-1)
+        cov = smooth_moments(problem(_detached(rows), path.task))[1].cov.movedim(0, -3)
+    drift = -0.5 * torch.where(some, (found.curvature * cov).sum((-2, -1)), 0.0).sum(-1)
     return value + (drift - drift.detach()), rows
 
 

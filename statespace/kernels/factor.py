@@ -250,27 +250,31 @@ def observe(lanes, c, r, m, n, k, y, x, u, d, f, v, gain, gains, inverse, e, sum
 
 
 @called
-def orthogonalise(lanes, rows, weights, n, columns, u, d, scratch):
-    """U and D of rows diag(weights) rows', rows (n, columns), which are overwritten."""
+def orthogonalise(lanes, rows, weights, n, columns, fewer, u, d, scratch):
+    """U and D of rows diag(weights) rows', rows (n, columns), which are overwritten.
+
+    With `fewer`, 1 and not 0, the last i columns of row i are zero: as where a root of that shape
+    stands at the end.
+    """
     w = width(lanes)
     zero, one = filled(lanes, d, 0.0), filled(lanes, d, 1.0)
     least = filled(lanes, d, (8 * rounding(d)) ** 2)
     tiny = filled(lanes, d, smallest(d))  # one over less than this overflows
     for a in range(n):
         own = ahead(rows, a * columns * w)
-        size = weigh(lanes, zero, own, weights, scratch, columns)
+        size = weigh(lanes, zero, own, weights, scratch, columns - a * fewer)
         store(lanes, d, a * w, size * least)
     for back in range(n):
         i = n - 1 - back
-        own = ahead(rows, i * columns * w)
-        size = weigh(lanes, zero, own, weights, scratch, columns)
+        own, used = ahead(rows, i * columns * w), columns - i * fewer
+        size = weigh(lanes, zero, own, weights, scratch, used)
         size = positive(load(lanes, d, i * w) + tiny - size, zero, size)
         store(lanes, d, i * w, size)
         store(lanes, u, pk(i, i) * w, one)
         if i == 0:
             break
-        over = positive(size, one / size, zero)
-        take_away(lanes, zero, rows, i, columns, own, scratch, over, ahead(u, pk(i, 0) * w))
+        over, out = positive(size, one / size, zero), ahead(u, pk(i, 0) * w)
+        take_away(lanes, zero, rows, i, columns, used, own, scratch, over, out)
 
 
 @inner
@@ -293,7 +297,7 @@ def predict(lanes, a, q, n, k, r, x, u, d, rows, weights, moved):
     copy(lanes, d, weights, n)
     for j in range(r):
         store(lanes, weights, (n + j) * w, one)
-    orthogonalise(lanes, rows, weights, n, columns, u, d, moved)
+    orthogonalise(lanes, rows, weights, n, columns, 0, u, d, moved)
 
 
 @called

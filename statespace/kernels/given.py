@@ -175,4 +175,4 @@ def begin(lanes, z, g, first, count, s):
             s.rows[i * w + lane] = g.s[root + i]
         for j in range(n):
             s.weights[j * w + lane] = 1.0
-    orthogonalise(lanes, s.rows, s.weights, n, n, s.u, s.d, s.moved)
+    orthogonalise(lanes, s.rows, s.weights, n, n, 0, s.u, s.d, s.moved)

@@ -17,7 +17,13 @@ from statespace.kernels.network_points import (
     points_memory,
     points_of,
 )
-from statespace.kernels.network_rows import look_network, move_network, net_memory
+from statespace.kernels.network_rows import (
+    foresee,
+    look_network,
+    move_network,
+    net_memory,
+    put_lanes,
+)
 from statespace.kernels.scratch import clear, finish, row_at, scratch
 
 __all__ = ["filter_network", "filter_points"]
@@ -25,17 +31,16 @@ __all__ = ["filter_network", "filter_points"]
 
 @called
 def put_cov(lanes, n, s, first, count, t, t_max, turned, covs):
-    """The covariance of row t; `turned` says that states stand in reversed order."""
-    w = width(lanes)
+    """The covariance of row t, left in `s.rows`; `turned`: states stand in reversed order."""
+    w, nn = width(lanes), n * n
     spread_out(lanes, n, s.u, s.d, s.rows)
-    for lane in range(count):
-        place = ((first + lane) * t_max + t) * n * n
-        if turned:
-            for i in range(n * n):
-                covs[place + n * n - 1 - i] = s.rows[i * w + lane]
-        else:
-            for i in range(n * n):
-                covs[place + i] = s.rows[i * w + lane]
+    place = ahead(covs, (first * t_max + t) * nn)
+    if turned:
+        for lane in range(count):
+            for i in range(nn):
+                place[lane * t_max * nn + nn - 1 - i] = s.rows[i * w + lane]
+    else:
+        put_lanes(lanes, s.rows, nn, count, place, t_max * nn)
 
 
 @called
@@ -95,6 +100,8 @@ def filter_network(lanes, model, data, codes, low, high, value, bad, held, marks
                 move_network(lanes, z, g, g_code, s, net, first, count, t)
             if out is not None:
                 show_before(lanes, z, s, first, count, t, False, p, out)
+                if out.y_cov.size > 0:
+                    foresee(lanes, z, g, f_code, s, net, s.rows, first, count, t, out)
                 copy(lanes, sums, before, SUMS)
             look_network(
                 lanes, z, g, f_code, s, net, dense, False, first, count, t, t == 0, row, sums
@@ -140,6 +147,9 @@ def filter_points(lanes, model, data, codes, low, high, value, bad, points, out)
                 show_before(lanes, z, s, first, count, t, True, p, out)
                 copy(lanes, sums, before, SUMS)
             if f_code == 0:
+                if out is not None:  # noqa: SIM102 (numba leaves out what hangs on None alone)
+                    if out.y_cov.size > 0:
+                        foresee(lanes, z, g, 0, s, net, s.rows, first, count, t, out)
                 look_network(
                     lanes, z, g, 0, s, net, dense, False, first, count, t, t == 0, row, sums
                 )

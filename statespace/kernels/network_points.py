@@ -190,7 +190,7 @@ def move_points(lanes, z, g, code, s, p, points, first, count, t):
             at = (i * columns + points.count + j) * w
             store(lanes, p.rows, at, splat_at(lanes, q, i * r + j))
     put_weights(lanes, points, r, p.weights)
-    orthogonalise(lanes, p.rows, p.weights, n, columns, s.u, s.d, p.scratch)
+    orthogonalise(lanes, p.rows, p.weights, n, columns, 1, s.u, s.d, p.scratch)
 
 
 @called
@@ -248,7 +248,7 @@ def look_points(lanes, z, g, code, s, p, points, first, count, t, out, sums):
             value = unless_nan(seen, splat_at(lanes, factor, i * q + j), zero)
             store(lanes, below, at, value)
     put_weights(lanes, points, q, p.weights)
-    orthogonalise(lanes, p.rows, p.weights, n + m, columns, p.u, p.d, p.scratch)
+    orthogonalise(lanes, p.rows, p.weights, n + m, columns, 0, p.u, p.d, p.scratch)
     absorb(lanes, n, m, s, p, sums)
 
 

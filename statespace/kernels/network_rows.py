@@ -22,17 +22,19 @@ from statespace.kernels.factor import (
     whiten,
 )
 from statespace.kernels.given import add_rows_of, read_y, row_of
-from statespace.kernels.lanes import load, splat_at, store, width
-from statespace.kernels.memory import ahead
-from statespace.kernels.products import add_product, set_zero
-from statespace.kernels.strips import turn_triangle
+from statespace.kernels.lanes import load, splat, splat_at, store, width
+from statespace.kernels.memory import ahead, number, span
+from statespace.kernels.products import add_product, by_rows, set_zero
+from statespace.kernels.strips import add_dot, turn_triangle
 from statespace.kernels.whitening import whiten_by
 
 __all__ = [
     "Net",
+    "foresee",
     "look_network",
     "move_network",
     "net_memory",
+    "put_lanes",
     "read_at",
     "scale_columns",
     "scale_rows",
@@ -43,13 +45,16 @@ __all__ = [
 class Net(NamedTuple):
     """Lane memory beside `Scratch`.
 
-    Arguments of activations (n or m), their slopes (n) and (m), and a correction of the mean (n).
+    Arguments of activations (n or m), their slopes (n) and (m), a correction of the mean (n), and
+    C_t and C_t P, (m, n) each.
     """
 
     at: Any
     moves: Any
     reads: Any
     step: Any
+    c: Any
+    spread: Any
     end: Any
 
 
@@ -60,7 +65,9 @@ def net_memory(lanes, z, start):
     moves = ahead(start, max(z.n, z.m) * w)
     reads = ahead(moves, z.n * w)
     step = ahead(reads, z.m * w)
-    return Net(start, moves, reads, step, ahead(step, z.n * w))
+    c = ahead(step, z.n * w)
+    spread = ahead(c, z.m * z.n * w)
+    return Net(start, moves, reads, step, c, spread, ahead(spread, z.m * z.n * w))
 
 
 @called
@@ -103,7 +110,10 @@ def scale_columns(lanes, slopes, n, out):
 
 @called
 def move_network(lanes, z, g, code, s, net, first, count, t):
-    """The belief from row t - 1 to row t, before its data; leaves the slopes of g."""
+    """The belief from row t - 1 to row t, before its data; leaves the slopes of g.
+
+    The root of Q is square, and the last i entries of its row i are zero.
+    """
     w, n, r = width(lanes), z.n, z.r
     columns, one = z.n + z.r, filled(lanes, s.d, 1.0)
     a, q = ahead(g.a, row_of(g.a_rows, t) * n * n), ahead(g.q, row_of(g.q_rows, t) * n * r)
@@ -118,7 +128,8 @@ def move_network(lanes, z, g, code, s, net, first, count, t):
     copy(lanes, s.d, s.weights, n)
     for j in range(n, columns):
         store(lanes, s.weights, j * w, one)
-    orthogonalise(lanes, s.rows, s.weights, n, columns, s.u, s.d, s.moved)
+    fewer = 1 if w > 1 or n > 16 else 0  # in a single lane few columns are slower than many
+    orthogonalise(lanes, s.rows, s.weights, n, columns, fewer, s.u, s.d, s.moved)
 
 
 @called
@@ -151,3 +162,41 @@ def look_network(lanes, z, g, code, s, net, dense, turns, first, count, t, fresh
     )  # fmt: skip
     for i in range(n):
         store(lanes, s.x, i * w, load(lanes, s.x, i * w) + load(lanes, net.step, i * w))
+
+
+@called
+def foresee(lanes, z, g, code, s, net, cov, first, count, t, out):
+    """Moments of y before it is seen, of a belief of covariance `cov`, into `out` (see `Rows`)."""
+    w, n, m = width(lanes), z.n, z.m
+    c = ahead(g.c, row_of(g.c_rows, t) * m * n)
+    factor = ahead(g.root, row_of(g.root_rows, t) * m * z.q)
+    read_at(lanes, z, g, first, count, t, s.x, net.at)
+    activate(lanes, code, net.at, m, net.at, net.reads, net.reads, 1)
+    for i in range(m * n):
+        store(lanes, net.c, i * w, splat_at(lanes, c, i))
+    scale_rows(lanes, net.reads, m, n, n, net.c)
+    by_rows(lanes, net.c, m, cov, n, n, net.spread)
+    put_lanes(lanes, net.at, m, count, span(out.y_mean, (first * z.t_max + t) * m), z.t_max * m)
+    whole, far = span(out.y_cov, (first * z.t_max + t) * m * m), z.t_max * m * m
+    for i in range(m):
+        for j in range(i + 1):
+            noise = number(factor, 0.0)
+            for h in range(z.q):
+                noise += factor[i * z.q + h] * factor[j * z.q + h]
+            own, other = ahead(net.spread, i * n * w), ahead(net.c, j * n * w)
+            store(lanes, net.step, 0, add_dot(lanes, splat(lanes, noise), own, other, n))
+            for lane in range(count):
+                whole[lane * far + i * m + j] = net.step[lane]
+                whole[lane * far + j * m + i] = net.step[lane]
+
+
+@called
+def put_lanes(lanes, source, entries, count, out, far):
+    """Lane memory into rows of an array that lie `far` apart, one for each lane."""
+    w, i = width(lanes), 0
+    while i < entries:  # eight at a time, while what is read is near
+        stop = min(i + 8, entries)
+        for lane in range(count):
+            for j in range(i, stop):
+                out[lane * far + j] = source[j * w + lane]
+        i = stop

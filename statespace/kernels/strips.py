@@ -189,17 +189,21 @@ def _add_scaled(lanes, out, factor, x, count):
 
 
 def take_away(
-    lanes: Any, zero: Any, rows: Any, count: int, columns: int, own: Any, by: Any, over: Any, u: Any
-) -> None:
-    """From each of some rows its part along `own`: u_a = over (row_a . by), row_a -= u_a own."""
+    lanes: Any, zero: Any, rows: Any, count: int, stride: int, columns: int, own: Any, by: Any,
+    over: Any, u: Any,
+) -> None:  # fmt: skip
+    """From each of some rows its part along `own`: u_a = over (row_a . by), row_a -= u_a own.
+
+    Rows are `stride` entries apart, of which the first `columns` count.
+    """
 
 
 @overload(take_away)
-def _take_away(lanes, zero, rows, count, columns, own, by, over, u):
-    def many(lanes, zero, rows, count, columns, own, by, over, u):
+def _take_away(lanes, zero, rows, count, stride, columns, own, by, over, u):
+    def many(lanes, zero, rows, count, stride, columns, own, by, over, u):
         w = width(lanes)
         for a in range(count):
-            dot, start = zero, a * columns * w
+            dot, start = zero, a * stride * w
             for j in range(0, columns * w, w):
                 dot = dot + load(lanes, rows, start + j) * load(lanes, by, j)
             dot = dot * over
@@ -208,12 +212,12 @@ def _take_away(lanes, zero, rows, count, columns, own, by, over, u):
                 value = load(lanes, rows, start + j) - dot * load(lanes, own, j)
                 store(lanes, rows, start + j, value)
 
-    def one(lanes, zero, rows, count, columns, own, by, over, u):
+    def one(lanes, zero, rows, count, stride, columns, own, by, over, u):
         a = 0
         if columns >= _LEAST:
             while a + 4 <= count:  # four rows at a time, so that sums do not wait for each other
-                p = a * columns
-                q, r, s = p + columns, p + 2 * columns, p + 3 * columns
+                p = a * stride
+                q, r, s = p + stride, p + 2 * stride, p + 3 * stride
                 part = load(eight(), by, 0)
                 t0, t1 = load(eight(), rows, p) * part, load(eight(), rows, q) * part
                 t2, t3 = load(eight(), rows, r) * part, load(eight(), rows, s) * part
@@ -244,7 +248,7 @@ def _take_away(lanes, zero, rows, count, columns, own, by, over, u):
                 add_scaled(lanes, ahead(rows, s), zero - d3, own, columns)
                 a += 4
         while a < count:
-            start = ahead(rows, a * columns)
+            start = ahead(rows, a * stride)
             d0 = add_dot(lanes, zero, start, by, columns) * over
             store(lanes, u, a, d0)
             add_scaled(lanes, start, zero - d0, own, columns)

@@ -123,8 +123,8 @@ class Rows(NamedTuple):
     Attributes:
         ends: Means, and the last rows.
         covs: Filtered and predicted covariances, (2, sets, series, T, n, n).
-        y_mean, y_cov: Of y before it is seen, (sets, series, T, m) and (sets, series, T, m, m),
-            where sigma points are taken of an emission that is not affine.
+        y_mean, y_cov: Of y before it is seen, (sets, series, T, m) and (sets, series, T, m, m);
+            beside `covs` alone.
     """
 
     ends: Any

@@ -53,8 +53,6 @@ def moments(net: Network, plan: Plan, task: Task) -> Passed | None:
         return None
     n, m, rows = posed.n, posed.m, (1, posed.series, posed.rows)
     last = task.rows.active.sum(-1).reshape(1, -1).expand(rows[:2]) - 1
-    bent = posed.points is not None and net.emission.name != "identity"
-    shown = rows if bent else (1, 0, 0)
 
     def room(*shape: int) -> NDArray[Any]:
         return np.empty(shape, posed.number)
@@ -64,18 +62,14 @@ def moments(net: Network, plan: Plan, task: Task) -> Passed | None:
         np.zeros((1, 2, posed.series, n, n), posed.number), room(*rows[:2]),
         last.contiguous().numpy(),
     )  # fmt: skip
-    out = Rows(ends, room(2, *rows, n, n), room(*shown, m), room(*shown, m, m))
+    out = Rows(ends, room(2, *rows, n, n), room(*rows, m), room(*rows, m, m))
     if _filter(posed, out=out) is None:
         return None
     mean, before = (posed.turn(posed.back(x), -1) for x in ends[:2])
     cov, before_cov = (posed.back(x) for x in out.covs)
-    y = (
-        (posed.back(out.y_mean), posed.back(out.y_cov))
-        if bent
-        else _of_y(posed, before, before_cov)
-    )
+    y_mean, y_cov = (posed.back(x) for x in out[2:])
     gains = posed.back(ends.increments)
-    return Passed(mean, cov, before, before_cov, *y, gains, _end(posed, ends))
+    return Passed(mean, cov, before, before_cov, y_mean, y_cov, gains, _end(posed, ends))
 
 
 def smooth(net: Network, plan: Plan, task: Task, keep: str) -> tuple[Tensor, Smooth] | None:
@@ -142,12 +136,3 @@ def _end(posed: Posed, ends: Ends) -> Gaussian:
         mean = torch.where(none[..., None], first.mean.detach(), mean)
         root = torch.where(none[..., None, None], first.covariance.root.detach(), root)
     return Gaussian(mean, Covariance.from_root(root))
-
-
-def _of_y(posed: Posed, mean: Tensor, cov: Tensor) -> tuple[Tensor, Tensor]:
-    """Moments of y before it is seen, from those of z, (*batch, T, ...)."""
-    reads, f = posed.net.readout, posed.net.emission
-    c, d = reads.weight.detach(), reads.bias.detach()
-    at = mean @ c.mT + (d if "bias" in reads.varies else d.unsqueeze(-2))
-    slope = f.slope(at)[..., None] * c
-    return f(at), slope @ cov @ slope.mT + reads.noise.matrix.detach()

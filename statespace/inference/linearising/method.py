@@ -97,7 +97,7 @@ class Linearising(Filter):
             found = self._moments(model, at)
         ends = last_read(model, rows, state)
         end = State(state.t + data.T, found.end, at.memory, ends, generator)
-        return filtered(model, self.kind(model, data), data, found, end)
+        return filtered(model, "approximate", data, found, end)
 
     def log_likelihood(
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None
@@ -128,9 +128,7 @@ class Linearising(Filter):
             at = task(model, rows_of(data), self._begun(model, data, generator, state))
             net = self._network(model, at)
             found = None if net is None else compiled.smooth(net, self._plan, at, keep)
-            return smoothed(
-                self.kind(model, data), data, lambda: self._rows(model, at), at, keep, found
-            )
+            return smoothed("approximate", data, lambda: self._rows(model, at), at, keep, found)
 
     def forecast(
         self,
@@ -178,7 +176,8 @@ class Linearising(Filter):
     ) -> State:
         if state is not None:
             return state
-        return self.start(model, data.batch_shape, data.condition, generator)
+        first = starting(model, data.batch_shape, data.condition)
+        return replace(first, generator=generator)
 
     def _network(self, model: Any, at: Task) -> Network | None:
         """What compiled loops are asked with; None where they are not asked."""

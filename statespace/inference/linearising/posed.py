@@ -124,7 +124,7 @@ def pose(net: Network, task: Task, rule: Rule) -> Posed | None:
     r = reads.noise.matrix.detach().reshape(m, m)
     dense = m > 1 and not reads.noise.diagonal and bool((r - torch.diag(r.diagonal())).any())
     cov = r[None, None] if dense and divides(r[None]) else r.new_empty(1, 0, 0, 0)
-    q = tria(moves.noise.root.detach().reshape(n, -1))
+    q = tria(moves.noise.root.detach().flip(-2)).flip(-2)  # its last i entries of row i are zero
     arrays: tuple[Tensor, ...] = (
         moves.weight.reshape(1, 1, n, n),
         _over_series(moves.bias, "bias" in moves.varies, batch),
@@ -142,6 +142,7 @@ def pose(net: Network, task: Task, rule: Rule) -> Posed | None:
     if isinstance(rule, SigmaPoints):
         points = _points(rule, n, r.numpy().dtype)
         arrays = tuple(x.flip(axes) for x, axes in zip(arrays, _TURNED, strict=True))
+        arrays = (*arrays[:2], tria(q)[None, None].flip(-2), *arrays[3:])
     elif not isinstance(rule, Taylor):
         return None
     if points is not None and (points.cov < 0).any():

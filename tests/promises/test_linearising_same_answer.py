@@ -66,8 +66,10 @@ def test_first_part_then_the_rest_and_step_by_step(case: Case, kind: str) -> Non
 def test_batched_is_looped(case: Case, kind: str) -> None:
     """A series in a batch, padded or not, is that series alone."""
     model, data, method = case.model(), case.data(), ALL[kind]
-    smooth, filtered = (list(f(**data, method=method)) for f in (model.smooth, model.filter))
-    for (y, u), s, f in zip(case.series(), smooth, filtered, strict=True):
+    smooth, record = model.smooth(**data, method=method), model.filter(**data, method=method)
+    n = model.latent.size
+    ends = record.state.belief.mean.reshape(-1, n), record.state.belief.cov.reshape(-1, n, n)
+    for (y, u), s, f, end, cov in zip(case.series(), smooth, record, *ends, strict=True):
         alone = {"y": torch.as_tensor(y)}
         if u is not None:
             alone["inputs"] = torch.as_tensor(u)
@@ -76,6 +78,8 @@ def test_batched_is_looped(case: Case, kind: str) -> None:
             same(getattr(s, name), getattr(one, name), 1e-8)
         for name in ("mean", "cov", "predicted_mean", "y_cov", "increments"):
             same(getattr(f, name), getattr(own, name))
+        same(end, own.state.belief.mean)  # a series that is over stands at its own end
+        same(cov, own.state.belief.cov)
 
 
 @pairs

@@ -11,7 +11,16 @@ from statespace.plot.fan import forecast
 from statespace.plot.fitting import fit_history
 from statespace.plot.flow import gradient_flow
 from statespace.plot.lineages import particles
+from statespace.plot.models import comparison
 from statespace.plot.residuals import diagnostics
 from statespace.plot.states import smoothed
 
-__all__ = ["diagnostics", "fit_history", "forecast", "gradient_flow", "particles", "smoothed"]
+__all__ = [
+    "comparison",
+    "diagnostics",
+    "fit_history",
+    "forecast",
+    "gradient_flow",
+    "particles",
+    "smoothed",
+]

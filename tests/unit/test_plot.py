@@ -12,9 +12,10 @@ from matplotlib import rcParams
 from matplotlib.figure import Figure
 
 from statespace import LDS, plot
+from statespace.comparison import Comparison, Entry
 from statespace.diagnostics import GradientFlow, diagnose, gradient_flow
 from statespace.errors import InputError, InputTypeError, MethodError
-from statespace.results import Filtered, FitResult, Forecast, Smoothed, keeping
+from statespace.results import Filtered, FitResult, Forecast, Score, Smoothed, keeping
 from statespace.sequences import Index
 
 
@@ -68,6 +69,22 @@ def fitted(history=(-90.0, -50.0, -40.0, -40.0), **more) -> FitResult:
     )  # fmt: skip
 
 
+def table(count: int = 3) -> Comparison:
+    """Exact, approximate, estimate: -1.0, -0.9 and -0.95 per step of 50."""
+    scores = (
+        Score(-50.0, n_steps=50, n_values=50),
+        Score(-45.0, kind="approximate", n_steps=50, n_values=50),
+        Score(-47.5, 2.5, kind="estimate", n_steps=50, n_values=50, num_samples=10),
+    )
+    entries = [
+        Entry(name, "method", score, rmse, 3, noise(1, 50, seed=i))
+        for i, (name, score, rmse) in enumerate(
+            zip(("LDS", "EKF", "particles"), scores, (2.0, 1.0, float("nan")), strict=True)
+        )
+    ]
+    return Comparison(tuple(entries[:count]), 4)
+
+
 def particles(T: int = 30, num: int = 8, **more) -> Filtered:
     """Particle 0 alone has descendants at row 20; row 12 loses all weights."""
     ancestors = torch.arange(num, dtype=torch.int32).expand(T, num).clone()
@@ -87,6 +104,8 @@ def particles(T: int = 30, num: int = 8, **more) -> Filtered:
 
 FIGURES = {
     "particles": lambda: plot.particles(particles()),
+    "comparison": lambda: plot.comparison(table()),
+    "comparison of one": lambda: plot.comparison(table(1)),
     "diagnostics": lambda: plot.diagnostics(filtered()),
     "smoothed": lambda: plot.smoothed(smoothed()),
     "smoothed with its signal": lambda: plot.smoothed(smoothed(), C=[[1.0, 0.5]], offset=2.0),
@@ -100,6 +119,7 @@ def test_another_record_is_refused_by_name():
     """Each figure says which record it shows, and which verb returns it."""
     records = (filtered(), smoothed(), forecast(), fitted())
     wanted = {
+        plot.comparison: Comparison,
         plot.diagnostics: Filtered,
         plot.particles: Filtered,
         plot.smoothed: Smoothed,
@@ -436,3 +456,24 @@ def test_particles_that_are_not_there_are_refused():
         plot.particles(particles(), entry=1)
     with pytest.raises(InputError, match='keep="all"'):
         plot.particles(keeping(particles(), "last"))
+
+
+def test_the_comparison_draws_what_the_table_says():
+    """Scores per step, differences with their sign and two standard errors, RMSE where there is
+    one; lines in the order of the table, named once."""
+    shown = table()
+    fig = plot.comparison(shown)
+    left, middle, right = fig.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["LDS", "EKF", "particles"]
+    at = [[float(bars[0].get_xdata()[0]) for bars in ax.containers] for ax in fig.axes]
+    assert at == [[-1.0, -0.9, -0.95], pytest.approx([0.1, 0.05]), [2.0, 1.0]]
+    ends = middle.containers[0][2][0].get_segments()[0][:, 0]
+    found = shown.differences()["EKF"]
+    assert ends == pytest.approx([0.1 - 2 * found.stderr, 0.1 + 2 * found.stderr])
+    drawn = left.containers[2][2][0].get_segments()[0][:, 0]
+    assert drawn == pytest.approx([-0.95 - 0.1, -0.95 + 0.1])
+    texts = [text.get_text() for text in middle.texts]
+    assert texts == ["~ +0.100", "\u2265 +0.050"]
+    kinds = [text.get_text() for text in fig.legends[0].get_texts()]
+    assert kinds == ["exact", "approximate", "estimate"]
+    assert "4 rows ahead" in right.get_title(loc="left")

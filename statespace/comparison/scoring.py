@@ -64,9 +64,9 @@ def compare(
     Example:
         >>> import statespace as ss
         >>> y = ss.datasets.nile()
-        >>> level = ss.LDS(1, 1, A=[[1.0]], C=[[1.0]], Q=[[1469.1]], R=[[15099.0]],
-        ...                initial="diffuse")
-        >>> models = {"exact": level, "particles": (level, ss.ParticleFilter(300))}
+        >>> flow = ss.LDS(1, 1, A=[[0.9]], C=[[1.0]], d=[920.0], Q=[[4000.0]], R=[[15000.0]],
+        ...               initial="stationary")
+        >>> models = {"exact": flow, "particles": (flow, ss.ParticleFilter(300))}
         >>> table = ss.compare(models, y[:80], y[80:], seed=0)
         >>> [(entry.name, entry.score.kind, entry.score.n_steps) for entry in table]
         [('exact', 'exact', 20), ('particles', 'estimate', 20)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
@@ -300,8 +301,16 @@ class Maximisable(StateSpaceModel):
 
 
 class Climbable(StateSpaceModel):
-    """Has no M-step in closed form, but a scalar that expectation maximisation climbs."""
+    """Has no M-step in closed form, or for a part only, and a scalar that EM climbs."""
 
     @abstractmethod
     def expected_log_joint(self, smoothed: Smoothed, data: Sequences) -> Tensor:
         """E[log p(z, y)] under the smoothed beliefs, summed over series; differentiable."""
+
+    def maximise_given_rest(self, smoothed: Smoothed, data: Sequences) -> Sequence[Tensor]:
+        """Sets what has a closed form given all the rest, before and after the rest is climbed.
+
+        Returns:
+            The parameters that are not to be climbed; none by default.
+        """
+        return ()

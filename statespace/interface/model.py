@@ -146,6 +146,15 @@ class StateSpaceModel(Verbs, nn.Module, metaclass=_Model):
         Called once, when a fit begins; nothing by default.
         """
 
+    def check_values(self, y: Tensor, observed: Tensor, name: str = "y") -> None:
+        """Refuses observations that the emission cannot give (a count of -1); nothing by default.
+
+        Args:
+            y: (*, m), a harmless number where not observed.
+            observed: (*, m).
+            name: What y is called where it was given.
+        """
+
     @property
     def ready(self) -> bool:
         """Whether every parameter has a value; without, the model can only be fitted."""

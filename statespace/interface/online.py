@@ -49,6 +49,7 @@ def _read_row(model: Any, state: State, y_t: Any, u_t: Any, mask: Any) -> Row:
     y, observed = read_row(
         y_t, obs_dim=model.obs_dim, mask=mask, integer=model.categorical, **where
     )
+    model.check_values(y, observed, "y_t")
     u: Tensor = read_input_row(u_t, input_dim=model.input_dim, **where)
     active = torch.ones(state.batch_shape, dtype=torch.bool, device=model.device)
     return Row(y, observed, active, u)

@@ -82,6 +82,7 @@ def read(
         horizon=horizon,
         name=name,
     )
+    model.check_values(data.values, data.observed, name)
     return over_models(model, data, name)
 
 

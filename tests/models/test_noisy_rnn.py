@@ -348,6 +348,32 @@ def test_categories_are_counted(count: Any, kind: type[Exception]) -> None:
         ss.NoisyRNN(N, 1, family="categorical", num_categories=count)
 
 
+@pytest.mark.parametrize(
+    ("family", "value", "words"),
+    [
+        ("bernoulli", 0.5, "0 and 1"),
+        ("poisson", -1.0, "counts 0, 1, 2"),
+        ("poisson", 1.5, "counts 0, 1, 2"),
+        ("categorical", 4, r"categories 0 \.\. 3"),
+        ("categorical", -1, r"categories 0 \.\. 3"),
+    ],
+)
+def test_what_a_family_cannot_give_is_refused(family: str, value: float, words: str) -> None:
+    """By every verb that reads y, with the value; where nothing was observed it does not matter."""
+    rnn = network(family)
+    y = torch.zeros(T, rnn.obs_dim, dtype=torch.int64 if family == "categorical" else F64)
+    y[2, 0] = value
+    u = draws(T, P)
+    with pytest.raises(InputError, match=f"`y`: expected {words}.*received {value:g}"):
+        rnn.filter(y, u, seed=0)
+    with pytest.raises(InputError, match=words):
+        rnn.step(rnn.start(seed=0), y[2], u[2])
+    mask = torch.ones(T, rnn.obs_dim, dtype=torch.bool)
+    mask[2] = False
+    found = rnn.log_likelihood(y, u, mask=mask, method=ss.ParticleFilter(50), seed=0)
+    assert torch.isfinite(found)
+
+
 def test_what_has_no_value_is_named() -> None:
     """Before fit, every verb says which parameters lack values."""
     with pytest.raises(InputError, match="`A, W, b, C"):

@@ -195,3 +195,45 @@ def test_a_point_that_is_read_as_a_batch_is_refused() -> None:
     model = pendulum(g=lambda z, ctx: torch.stack([z[0], z[1]], -1))
     with pytest.raises(InputError, match="`g`: expected shape"):
         model.sample(3, 5, inputs=draws(3, 1), seed=0)
+
+
+def wander(**changes: Any) -> ss.NonlinearGaussian:
+    """Kitagawa-like growth in two columns, with whatever is not given left out."""
+    return ss.NonlinearGaussian(
+        1, 2, g=lambda z, ctx: 0.9 * z + 2 * z / (1 + z.square()),
+        f=lambda z, ctx: torch.cat([z, 10 * (0.2 * z).sin()], -1), **changes,
+    )  # fmt: skip
+
+
+def test_what_is_left_out_starts_from_the_data() -> None:
+    """Q, R and the moments of z_1: near the truth in size, and learned from there."""
+    truth = wander(Q=[[0.3]], R=torch.diag(torch.tensor([0.1, 2.0])), initial_mean=[0.5],
+                   initial_cov=[[1.0]])  # fmt: skip
+    y = truth.sample(80, seed=1).y
+    model = wander()
+    fit = model.fit(y, learner=ss.Gradient(60, lr=0.05), seed=0)
+    assert fit.history[0] > float(truth.log_likelihood(y).detach()) - 1.0 * y.numel()
+    assert fit.log_likelihood > fit.history[0] + 5
+    assert "initial_mean, initial_cov" in fit.reason
+    ratio = torch.stack(
+        [model.Q.detach()[0, 0] / 0.3, *(model.R.detach().diagonal() / truth.R.detach().diagonal())]
+    )
+    assert bool(((ratio > 0.3) & (ratio < 3)).all())
+
+
+def test_a_linear_model_in_functions_has_the_kalman_numbers() -> None:
+    """Constant or as functions that return constants, the noise is the same noise."""
+    a, c = 0.8 * draws(2, 2, seed=3), draws(1, 2, seed=4)
+    q, r = torch.diag(torch.tensor([0.5, 0.2])).double(), torch.tensor([[0.3]]).double()
+    start = {"initial_mean": torch.zeros(2), "initial_cov": torch.eye(2)}
+    lds = ss.LDS(2, 1, A=a, C=c, Q=q, R=r, **start)
+    y = draws(3, 8, 1, seed=5)
+    y[0, 2] = math.nan
+    for noise in ({"Q": q, "R": r}, {"Q": lambda z, ctx: q, "R": lambda z, ctx: r}):
+        model = ss.NonlinearGaussian(
+            2, 1, g=lambda z, ctx: z @ a.mT, f=lambda z, ctx: z @ c.mT, **noise, **start
+        )
+        for method in (ss.ExtendedKalman(), ss.UnscentedKalman()):
+            found = model.log_likelihood(y, method=method)
+            assert_close(found.detach(), lds.log_likelihood(y).detach(), rtol=1e-9, atol=1e-9)
+        assert_close(model.smooth(y).mean, lds.smooth(y).mean, rtol=1e-9, atol=1e-9)

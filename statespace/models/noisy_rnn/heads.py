@@ -19,6 +19,7 @@ __all__ = [
     "DegreesOfFreedom",
     "Head",
     "check_noise",
+    "check_values",
     "declare_df",
     "declare_noise",
     "head_of",
@@ -163,3 +164,24 @@ def check_noise(head: Head, r: Slot) -> None:
 def declare_df(given: Any) -> Declaration:
     """Degrees of freedom as a declaration: learned from 5 where they are left out."""
     return declared(5.0 if given is None else given)
+
+
+def check_values(head: Head, rows: int, y: Tensor, observed: Tensor, name: str) -> None:
+    """Refuses observed entries outside the support.
+
+    Raises:
+        InputError: the family cannot give them; the sentence has the first.
+    """
+    if head.name == "bernoulli":
+        fine, words = (y == 0) | (y == 1), "0 and 1"
+    elif head.name == "poisson":
+        fine, words = (y >= 0) & (y == y.round()), "counts 0, 1, 2, ..."
+    elif head.name == "categorical":
+        fine, words = (y >= 0) & (y < rows), f"categories 0 .. {rows - 1}"
+    else:
+        return
+    wrong = observed & ~fine
+    if bool(wrong.any()):
+        got = f"{y[wrong][0].item():g}"
+        todo = "Recode y, or use another family=."
+        raise InputError(expected(name, f"{words}, since family={head.name!r}", got, todo))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from statespace.gaussian import Gaussian
-from statespace.models.shared.slots import MOMENTS, Parameters, Shapes
+from statespace.models.shared.slots import Parameters, Shapes
 
 __all__ = ["Letters", "shapes"]
 
@@ -84,8 +83,3 @@ class Letters(Parameters):
     def initial_cov(self) -> Tensor:
         """(*batch, n, n)."""
         return self._value("initial_cov")
-
-    def _prior(self) -> Gaussian:
-        self._require(*MOMENTS)
-        cov = self._covariance("initial_cov").covariance()
-        return Gaussian(self.slot("initial_mean").value(), cov)

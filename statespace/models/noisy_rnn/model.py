@@ -15,31 +15,35 @@ from statespace.densities import GaussianRoot
 from statespace.files import register
 from statespace.gaussian import AffineConditional, Gaussian
 from statespace.inference import ExtendedKalman, ParticleFilter
-from statespace.interface import Context, GaussianLatent, Method, Network, Real
+from statespace.interface import Climbable, Context, GaussianLatent, Method, Network, Real
 from statespace.interface.families import affine_image, noise_root, over_time, root_of
 from statespace.learning import Gradient
 from statespace.models.noisy_rnn.heads import (
     DegreesOfFreedom,
     check_noise,
+    check_values,
     declare_df,
     declare_noise,
     head_of,
 )
 from statespace.models.noisy_rnn.letters import Letters, shapes
+from statespace.models.noisy_rnn.mstep import maximise_given_rest
 from statespace.models.noisy_rnn.random_start import random_values
 from statespace.models.noisy_rnn.start import start_values
+from statespace.models.shared.expectation import expected_log_joint
 from statespace.models.shared.initial import declare_start
 from statespace.models.shared.record import describe, restore
 from statespace.models.shared.rows import affine, conditional, rows_of
 from statespace.models.shared.slots import check_dtype, check_sizes, make_slots, one_device
 from statespace.parameters import declared
+from statespace.results import Smoothed
 from statespace.sequences import Sequences
 
 __all__ = ["NoisyRNN"]
 
 
 @register("NoisyRNN")
-class NoisyRNN(Letters, GaussianLatent):
+class NoisyRNN(Letters, GaussianLatent, Climbable):
     """A recurrent network whose hidden state is noisy, and therefore inferred.
 
         z_1 ~ N(initial_mean, initial_cov)
@@ -53,6 +57,10 @@ class NoisyRNN(Letters, GaussianLatent):
     values, or declared by `Param`, `Fixed` or `Varying`; each may have leading batch axes, one
     model per series. `Varying(Param(...))` unties a parameter over time. Held at zero where they
     are left out: d beside a C that is given, and b beside activation="identity".
+
+    What is left out starts at the fitted linear system, written into the linear regime of g: in
+    raw units nothing saturates, and the first log-likelihood is near that of an `LDS`
+    (`docs/em.md` says what it was measured against).
 
     Args:
         latent_dim: n, the size of z.
@@ -154,7 +162,7 @@ class NoisyRNN(Letters, GaussianLatent):
 
     def prior(self, ctx: Context | None = None) -> Gaussian:
         """p(z_1), (*batch, n)."""
-        return self._prior()
+        return self._moments()
 
     def dynamics(self, ctx: Context) -> AffineConditional:
         """What stands inside g, and the noise beside it: A, b + W u_t, Q."""
@@ -204,17 +212,29 @@ class NoisyRNN(Letters, GaussianLatent):
             df = over_time(rows_of(slot, slot.value(), ctx), 1, slot.varies, ctx)
         return self.head.density(eta, self.output_activation, root, df)
 
+    def check_values(self, y: Tensor, observed: Tensor, name: str = "y") -> None:
+        """Refuses what the family cannot give."""
+        check_values(self.head, self.slot("C").event[0], y, observed, name)
+
     def default_method(self) -> Method:
         """The extended Kalman filter; particles where y is categorical."""
         return ParticleFilter(1000) if self.categorical else ExtendedKalman()
 
     def default_learner(self) -> Gradient:
         """Back-propagation through time of the method's likelihood."""
-        return Gradient()
+        return Gradient(300, lr=1e-2, schedule="cosine")
 
     def start_values(self, data: Sequences, generator: Generator) -> None:
         """Start values for whatever has none, from the data."""
         start_values(self, data, generator)
+
+    def expected_log_joint(self, smoothed: Smoothed, data: Sequences) -> Tensor:
+        """E[log p(z, y)] under the smoothed beliefs, by spherical cubature; differentiable."""
+        return expected_log_joint(self, smoothed, data)
+
+    def maximise_given_rest(self, smoothed: Smoothed, data: Sequences) -> list[Tensor]:
+        """Moments of z_1, Q and R, and C, D, d where y is linear in z: see `mstep`."""
+        return maximise_given_rest(self, smoothed, data)
 
     # ------------------------------------------------------------------ storage
 

@@ -12,8 +12,9 @@ from statespace.densities import GaussianRoot
 from statespace.densities.around import GaussianAround
 from statespace.errors import InputError, StorageError, expected
 from statespace.files import register
+from statespace.gaussian import Gaussian
 from statespace.inference import ExtendedKalman
-from statespace.interface import Context, GaussianLatent, Method, Real, families
+from statespace.interface import Climbable, Context, GaussianLatent, Method, Real, families
 from statespace.learning import Gradient
 from statespace.models.nonlinear.functions import (
     called,
@@ -21,12 +22,13 @@ from statespace.models.nonlinear.functions import (
     is_function,
     noise_root,
 )
-from statespace.models.nonlinear.start import random_values
+from statespace.models.nonlinear.mstep import maximise_given_rest
+from statespace.models.nonlinear.start import random_values, start_values
+from statespace.models.shared.expectation import expected_log_joint
 from statespace.models.shared.initial import declare_start
 from statespace.models.shared.record import describe, restore
 from statespace.models.shared.rows import covariance_of
 from statespace.models.shared.slots import (
-    MOMENTS,
     Parameters,
     Shapes,
     check_dtype,
@@ -35,6 +37,7 @@ from statespace.models.shared.slots import (
     one_device,
 )
 from statespace.parameters import declared
+from statespace.results import Smoothed
 from statespace.sequences import Sequences
 
 __all__ = ["NonlinearGaussian"]
@@ -43,7 +46,7 @@ Function = Callable[[Tensor, Context], Tensor]
 
 
 @register("NonlinearGaussian")
-class NonlinearGaussian(Parameters, GaussianLatent):
+class NonlinearGaussian(Parameters, GaussianLatent, Climbable):
     """Any transition and any emission, with Gaussian noise.
 
         z_1 ~ N(initial_mean, initial_cov)
@@ -175,11 +178,14 @@ class NonlinearGaussian(Parameters, GaussianLatent):
 
     # ------------------------------------------------------------------ the contract
 
+    def prior(self, ctx: Context | None = None) -> Gaussian:
+        """p(z_1), (*batch, n)."""
+        return self._moments()
+
     def initial(self, ctx: Context) -> GaussianRoot:
         """p(z_1)."""
-        self._require(*MOMENTS)
-        mean, cov = self.slot("initial_mean").value(), self._covariance("initial_cov")
-        return GaussianRoot(mean, families.root_of(cov.covariance()))
+        prior = self._moments()
+        return GaussianRoot(prior.mean, families.root_of(prior.covariance))
 
     def transition(self, z: Tensor, ctx: Context) -> GaussianRoot:
         """p(z_t | z_{t-1} = z)."""
@@ -225,10 +231,19 @@ class NonlinearGaussian(Parameters, GaussianLatent):
 
     def default_learner(self) -> Gradient:
         """Back-propagation through time of the method's likelihood."""
-        return Gradient()
+        return Gradient(300, lr=1e-2, schedule="cosine")
 
     def start_values(self, data: Sequences, generator: Generator) -> None:
         """Start values for whatever has none, from the data."""
+        start_values(self, data, generator)
+
+    def expected_log_joint(self, smoothed: Smoothed, data: Sequences) -> Tensor:
+        """E[log p(z, y)] under the smoothed beliefs, by spherical cubature; differentiable."""
+        return expected_log_joint(self, smoothed, data)
+
+    def maximise_given_rest(self, smoothed: Smoothed, data: Sequences) -> list[Tensor]:
+        """Moments of z_1, Q and R: see `mstep`."""
+        return maximise_given_rest(self, smoothed, data)
 
     # ------------------------------------------------------------------ storage
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from statespace.errors import InputError, InputTypeError, expected
+from statespace.gaussian import Gaussian
 from statespace.parameters import CovarianceSlot, Declaration, Fixed, Param, Slot, Varying
 
 __all__ = [
@@ -118,6 +119,12 @@ class Parameters:
                 f"Call fit first, or give {', '.join(f'{name}=' for name in unset)}.",
             )
         )
+
+    def _moments(self) -> Gaussian:
+        """p(z_1) of the two moments as they stand."""
+        self._require(*MOMENTS)
+        cov = self._covariance("initial_cov").covariance()
+        return Gaussian(self.slot("initial_mean").value(), cov)
 
     def _check_batches(self) -> None:
         shapes = {name: tuple(slot.batch_shape) for name, slot in self._slots()}

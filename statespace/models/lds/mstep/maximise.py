@@ -30,7 +30,7 @@ from statespace.models.lds.mstep.regression import (
 from statespace.models.lds.mstep.stationary import climb
 from statespace.parameters import CovarianceSlot, InverseWishart
 
-__all__ = ["GROUPS", "exact", "maximise", "routes"]
+__all__ = ["GROUPS", "exact", "maximise", "routes", "set_noise", "update"]
 
 GROUPS = {
     "dynamics": (("A", "B", "b"), "Q"),
@@ -97,19 +97,30 @@ def maximise(lds: Any, statistics: Mapping[str, Moments]) -> None:
             slots = [lds.slots[n] for n in coefficients]
             slot = lds.slots[noise]
             if name == "dynamics" and "stationary" in lds.kinds:
-                climb(lds, statistics, partial(_update, slots, slot, moments))
+                climb(lds, statistics, partial(update, slots, slot, moments))
             elif _alike(lds, coefficients):
-                _update(slots, slot, moments)
+                update(slots, slot, moments)
 
 
-def _update(slots: list[Any], noise: CovarianceSlot, moments: Moments) -> None:
+def update(slots: list[Any], noise: CovarianceSlot, moments: Moments) -> None:
+    """Coefficients given the noise, then the noise given them."""
     change = shift_coefficients(slots, _of_rows(noise, moments), moments)
+    set_noise(noise, residual_moments(moments, change), moments.count)
+
+
+def set_noise(noise: CovarianceSlot, total: Tensor, count: Tensor) -> None:
+    """The covariance of residuals, where it is learned.
+
+    Args:
+        noise: The slot.
+        total: Sum of E[e e'], (*models, n, n), or with more leading axes, which are summed.
+        count: How many residuals, (*models,).
+    """
     if noise.theta is None or noise.varies or not noise.theta.requires_grad:
         return
     models = noise.theta.shape[:-1]
     n = noise.event[0]
-    total = residual_moments(moments, change).sum_to_size((*models, n, n))
-    count = moments.count.sum_to_size(models)
+    total, count = total.sum_to_size((*models, n, n)), count.sum_to_size(models)
     if isinstance(noise.prior, InverseWishart):
         total = total + noise.prior.scale.to(total)
         count = count + noise.prior.df + n + 1

@@ -33,10 +33,10 @@ from statespace.results import Smoothed
 from statespace.sequences import Sequences
 from statespace.shapes import every, once
 
-__all__ = ["statistics"]
+__all__ = ["Posterior", "posterior_of", "readout_moments", "statistics"]
 
 
-class _Posterior(NamedTuple):
+class Posterior(NamedTuple):
     """What the E-step found, in float64, finite beyond the length of a series too."""
 
     mean: Tensor  # (*batch, T, n)
@@ -65,7 +65,7 @@ def statistics(lds: Any, smoothed: Smoothed | Expected, data: Sequences) -> dict
         if isinstance(smoothed, Expected):
             return from_sums(lds, smoothed, data)
         models = lds.batch_shape
-        posterior = _read(smoothed, data)
+        posterior = posterior_of(smoothed, data)
         t = torch.arange(data.T, device=data.values.device)
         inputs = data.inputs.double()
         ctx = Context(t, data.inputs, data.inputs.new_zeros(*data.inputs.shape[:-1], 0))
@@ -74,11 +74,12 @@ def statistics(lds: Any, smoothed: Smoothed | Expected, data: Sequences) -> dict
                 lds, posterior.mean[..., 0, :], posterior.cov[..., 0, :, :], models
             ),
             "dynamics": _dynamics(lds.dynamics(ctx), posterior, inputs, models),
-            "readout": _readout(lds.readout(ctx), posterior, data, inputs, models),
+            "readout": readout_moments(lds.readout(ctx), posterior, data, inputs, models),
         }
 
 
-def _read(smoothed: Smoothed, data: Sequences) -> _Posterior:
+def posterior_of(smoothed: Smoothed, data: Sequences) -> Posterior:
+    """Moments of every row, as the M-step reads them."""
     mean, cov, cross = smoothed.mean, smoothed.cov, smoothed.cross_cov
     assert mean is not None
     assert cov is not None
@@ -96,7 +97,7 @@ def _read(smoothed: Smoothed, data: Sequences) -> _Posterior:
             "do not resolve every diffuse state: give it a proper start, or use "
             "Gradient(optimizer='lbfgs') instead."
         )
-    return _Posterior(parts[0], parts[1], parts[2], active)
+    return Posterior(parts[0], parts[1], parts[2], active)
 
 
 def _total(x: Tensor) -> Tensor:
@@ -123,7 +124,7 @@ def _regressors(z: Tensor, inputs: Tensor) -> Tensor:
 
 
 def _dynamics(
-    move: AffineConditional, posterior: _Posterior, inputs: Tensor, models: torch.Size
+    move: AffineConditional, posterior: Posterior, inputs: Tensor, models: torch.Size
 ) -> Moments:
     mean, cov, cross, active = posterior
     a = move.weight.double() if "weight" in move.varies else move.weight.double().unsqueeze(-3)
@@ -146,13 +147,14 @@ def _dynamics(
     return _moments(e, x, ee, ex, before, on, models, by_row=by_row)
 
 
-def _readout(
+def readout_moments(
     read: AffineConditional,
-    posterior: _Posterior,
+    posterior: Posterior,
     data: Sequences,
     inputs: Tensor,
     models: torch.Size,
 ) -> Moments:
+    """Of y on (z, u, 1): the regression behind C, D, d and R."""
     mean, cov, _, _ = posterior
     c = read.weight.double() if "weight" in read.varies else read.weight.double().unsqueeze(-3)
     bias = read.bias.double() if "bias" in read.varies else read.bias.double().unsqueeze(-2)

@@ -28,6 +28,7 @@ from statespace.models.lds import LDS
 from statespace.models.noisy_rnn.start.point import Point, narrowed, working_point
 from statespace.models.noisy_rnn.start.proxy import now, proxy
 from statespace.models.noisy_rnn.start.responses import Response, response
+from statespace.models.shared.unknowable import hold_start
 from statespace.parameters import Slot
 from statespace.sequences import Sequences
 
@@ -36,6 +37,7 @@ __all__ = ["start_values"]
 # At zero a variance has no slope, and particles have no chance:
 _FLOOR = 0.05  # of the variance of one-step errors is the least R
 _LEAST = 1e-4  # of the variance of a state is the least Q
+_MOST = 4000  # rows of a series, and a tenth of all rows, for the linear system
 _ROWS = 400  # of each series, for the likelihood of a start
 _HALVINGS = 4  # of the working point's width, at the most
 _LOSS = 0.25  # nats per observed value that states twice as wide may cost
@@ -55,7 +57,7 @@ def start_values(rnn: Any, data: Sequences, generator: Generator) -> None:
     if unset:
         with torch.no_grad():
             _likeliest(rnn, unset, data, generator)
-    _hold_unknowable(rnn, data)
+    hold_start(rnn, data)
 
 
 def _likeliest(rnn: Any, unset: list[str], data: Sequences, generator: Generator) -> None:
@@ -66,6 +68,7 @@ def _likeliest(rnn: Any, unset: list[str], data: Sequences, generator: Generator
     activation is the larger error, and states must begin where it bends less; where states are
     too narrow, it bends too little to be learned.
     """
+    data = _enough(data, rnn.batch_shape)
     point, found = working_point(rnn.activation), response(rnn, data)
     short = data.rows(0, min(data.T, _ROWS))
     slots = [slot for name, slot in rnn._slots() if name in unset and slot.n_free]
@@ -86,6 +89,16 @@ def _likeliest(rnn: Any, unset: list[str], data: Sequences, generator: Generator
         best = torch.stack(values).argmax(0)  # (*models,)
         for slot, rows in zip(slots, zip(*thetas, strict=True), strict=True):
             slot.theta.copy_(_chosen(torch.stack(rows), best))
+
+
+def _enough(data: Sequences, models: torch.Size) -> Sequences:
+    """As many rows, and of many series of one model as many series, as a start needs."""
+    data = data.rows(0, min(data.T, _MOST))
+    wanted = max(1, _MOST * 10 // data.T)
+    if models or len(data.batch_shape) != 1 or wanted >= data.batch_shape[0]:
+        return data
+    evenly = torch.arange(wanted, device=data.lengths.device) * data.batch_shape[0] // wanted
+    return data.select(evenly)
 
 
 def _count(data: Sequences, models: torch.Size) -> Tensor:
@@ -149,7 +162,8 @@ def _units(rnn: Any, unset: list[str], states: _States, point: Point) -> Tensor:
     """T, (*models, n): what brings the states to the working point, where nothing else says."""
     ones = torch.ones_like(states.spread)
     for name in ("C", "W", "Q"):
-        if name not in unset and bool((rnn.slot(name).value() != 0).any()):
+        slot = rnn.slot(name)
+        if bool(((slot.held if name in unset else slot.value()) != 0).any()):
             return ones  # it has the units of the states in it
     most = states.spread.amax(-1, keepdim=True) if rnn.latent_dim else states.spread
     spread = torch.maximum(states.spread, 1e-6 * most)
@@ -230,19 +244,3 @@ def _average(x: Tensor, on: Tensor, models: torch.Size) -> Tensor:
 
 def _times(matrix: Tensor, x: Tensor) -> Tensor:
     return (matrix @ x[..., None])[..., 0]
-
-
-def _hold_unknowable(rnn: Any, data: Sequences) -> None:
-    """One draw of z_1 has no variance to show, and few draws have none in some direction.
-
-    There the likelihood is highest, or without bound, where the covariance of z_1 is singular. So
-    it stays at its start, and beside a single series the mean of z_1 does too.
-    """
-    batch = torch.broadcast_shapes(data.batch_shape, rnn.batch_shape)
-    series = math.prod(batch) // max(math.prod(rnn.batch_shape), 1)
-    if series > rnn.kinds.count("estimate"):
-        return
-    for name in ("initial_cov", "initial_mean") if series == 1 else ("initial_cov",):
-        theta = rnn.slot(name).theta
-        if theta is not None:
-            theta.requires_grad_(False)

@@ -10,6 +10,9 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ALONE = [  # need no data beyond the package's
     pytest.param("approximations.py", marks=pytest.mark.slow),
+    "bearings.py",
+    "counts.py",
+    pytest.param("pendulum.py", marks=pytest.mark.slow),
     "stochastic_volatility.py",
 ]
 

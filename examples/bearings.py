@@ -7,7 +7,7 @@ observer's position as u_t,
     z_t = F z_{t-1} + w_t,    y_t = atan2(east - u_east, north - u_north) + v_t.
 
 Where range is hardly known, a bearing tells little of where on its line the target is, and
-repeating the linearisation, without damping, may overshoot: the iterated filters are not better here.
+repeating the linearisation, without damping, may overshoot: iterated filters are not better here.
 
 A bearing of 179 degrees lies two degrees from one of -179: `residual=` says so, and every method
 then reads y through it. Twenty voyages are filtered at once, and what every method says about

@@ -127,7 +127,7 @@ class Method(metaclass=Checked):
         """
         raise MethodError(
             f"{type(self).__name__} proposes no states. Use ParticleFilter with "
-            'proposal="bootstrap", "auxiliary" or a Guide.'
+            'proposal="bootstrap", "auxiliary", a method that linearises or a Guide.'
         )
 
     def num_samples(self, model: Any) -> int | None:

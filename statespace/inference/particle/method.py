@@ -144,7 +144,8 @@ class ParticleFilter(Filter):
             if type(q).propose is Method.propose:
                 return (
                     f"{type(q).__name__} proposes no states. "
-                    'Propose with "bootstrap", "auxiliary" or a causal Guide.'
+                    'Propose with "bootstrap", "auxiliary", a method that linearises, such as '
+                    "UnscentedKalman(), or a causal Guide."
                 )
             return q.refusal(model, data)
         if q == "auxiliary" and not isinstance(model.latent, Real | Finite):

@@ -6,48 +6,19 @@ from torch import Tensor
 
 from statespace.gaussian import Gaussian
 from statespace.models.lds.initial import prior_of
-from statespace.models.shared.slots import MOMENTS, Parameters, Shapes
+from statespace.models.shared.letters import AffineLetters, affine_shapes
+from statespace.models.shared.slots import MOMENTS, Shapes
 
 __all__ = ["Letters", "shapes"]
 
 
-class Letters(Parameters):
+class Letters(AffineLetters):
     """Reads the parameters of an LDS by their letters."""
-
-    @property
-    def A(self) -> Tensor:
-        """(*batch, [T,] n, n)."""
-        return self._value("A")
 
     @property
     def B(self) -> Tensor:
         """(*batch, [T,] n, p)."""
         return self._value("B")
-
-    @property
-    def b(self) -> Tensor:
-        """(*batch, [T,] n)."""
-        return self._value("b")
-
-    @property
-    def C(self) -> Tensor:
-        """(*batch, [T,] m, n)."""
-        return self._value("C")
-
-    @property
-    def D(self) -> Tensor:
-        """(*batch, [T,] m, p)."""
-        return self._value("D")
-
-    @property
-    def d(self) -> Tensor:
-        """(*batch, [T,] m)."""
-        return self._value("d")
-
-    @property
-    def Q(self) -> Tensor:
-        """(*batch, [T,] n, n)."""
-        return self._value("Q")
 
     @property
     def R(self) -> Tensor:
@@ -78,15 +49,4 @@ class Letters(Parameters):
 
 def shapes(n: int, m: int, p: int) -> Shapes:
     """Shape and axes of every parameter."""
-    return {
-        "A": ((n, n), ("latent", "latent")),
-        "B": ((n, p), ("latent", "input")),
-        "b": ((n,), ("latent",)),
-        "C": ((m, n), ("obs", "latent")),
-        "D": ((m, p), ("obs", "input")),
-        "d": ((m,), ("obs",)),
-        "Q": ((n, n), ("latent", "latent")),
-        "R": ((m, m), ("obs", "obs")),
-        "initial_mean": ((n,), ("latent",)),
-        "initial_cov": ((n, n), ("latent", "latent")),
-    }
+    return affine_shapes(n, m, p, "B")

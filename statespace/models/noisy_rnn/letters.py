@@ -4,65 +4,24 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from statespace.models.shared.slots import Parameters, Shapes
+from statespace.models.shared.letters import AffineLetters, affine_shapes
+from statespace.models.shared.slots import Shapes
 
 __all__ = ["Letters", "shapes"]
 
 
 def shapes(n: int, rows: int, p: int) -> Shapes:
     """Shape and axes of every parameter that may be there; `rows` is the height of C."""
-    return {
-        "A": ((n, n), ("latent", "latent")),
-        "W": ((n, p), ("latent", "input")),
-        "b": ((n,), ("latent",)),
-        "C": ((rows, n), ("obs", "latent")),
-        "D": ((rows, p), ("obs", "input")),
-        "d": ((rows,), ("obs",)),
-        "Q": ((n, n), ("latent", "latent")),
-        "R": ((rows, rows), ("obs", "obs")),
-        "df": ((1,), ("one for all",)),
-        "initial_mean": ((n,), ("latent",)),
-        "initial_cov": ((n, n), ("latent", "latent")),
-    }
+    return affine_shapes(n, rows, p, "W") | {"df": ((1,), ("one for all",))}
 
 
-class Letters(Parameters):
+class Letters(AffineLetters):
     """Reads the parameters of a noisy recurrent network by their letters."""
-
-    @property
-    def A(self) -> Tensor:
-        """(*batch, [T,] n, n)."""
-        return self._value("A")
 
     @property
     def W(self) -> Tensor:
         """(*batch, [T,] n, p)."""
         return self._value("W")
-
-    @property
-    def b(self) -> Tensor:
-        """(*batch, [T,] n)."""
-        return self._value("b")
-
-    @property
-    def C(self) -> Tensor:
-        """(*batch, [T,] m, n); V rows where y is categorical."""
-        return self._value("C")
-
-    @property
-    def D(self) -> Tensor:
-        """(*batch, [T,] m, p); V rows where y is categorical."""
-        return self._value("D")
-
-    @property
-    def d(self) -> Tensor:
-        """(*batch, [T,] m); V entries where y is categorical."""
-        return self._value("d")
-
-    @property
-    def Q(self) -> Tensor:
-        """(*batch, [T,] n, n)."""
-        return self._value("Q")
 
     @property
     def R(self) -> Tensor | None:

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from statespace import datasets, diagnostics, errors, plot
+    from statespace import datasets, diagnostics, errors, plot, pyro
     from statespace.check import check_model, citation
     from statespace.comparison import compare
     from statespace.inference import (
@@ -69,6 +69,7 @@ __all__ = [
     "errors",
     "load",
     "plot",
+    "pyro",
 ]
 
 _NAMES = {  # where each name lives; imported when it is first asked for
@@ -92,7 +93,7 @@ _NAMES = {  # where each name lives; imported when it is first asked for
     "storage": ("load",),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
-_MODULES = ("datasets", "diagnostics", "errors", "plot")
+_MODULES = ("datasets", "diagnostics", "errors", "plot", "pyro")
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ ALONE = [  # need no data beyond the package's
     pytest.param("approximations.py", marks=pytest.mark.slow),
     "bearings.py",
     "counts.py",
+    pytest.param("nuts.py", marks=pytest.mark.slow),
     pytest.param("pendulum.py", marks=pytest.mark.slow),
     "stochastic_volatility.py",
 ]

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
         Laplace,
         ParticleFilter,
         PosteriorLinearisation,
+        TeacherForcing,
         UnscentedKalman,
     )
     from statespace.interface import StateSpaceModel
     from statespace.learning import EM, Gradient
-    from statespace.models import LDS, NoisyRNN, NonlinearGaussian
+    from statespace.models import LDS, AutoregressiveRNN, NoisyRNN, NonlinearGaussian
     from statespace.parameters import Fixed, Param, Varying
     from statespace.results import Filtered, FitResult, Forecast, Score, Smoothed, Trajectory
     from statespace.storage import load
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 __all__ = [
     "EM",
     "LDS",
+    "AutoregressiveRNN",
     "CubatureKalman",
     "ExtendedKalman",
     "Filtered",
@@ -58,6 +60,7 @@ __all__ = [
     "Score",
     "Smoothed",
     "StateSpaceModel",
+    "TeacherForcing",
     "Trajectory",
     "UnscentedKalman",
     "Varying",
@@ -83,11 +86,12 @@ _NAMES = {  # where each name lives; imported when it is first asked for
         "Laplace",
         "ParticleFilter",
         "PosteriorLinearisation",
+        "TeacherForcing",
         "UnscentedKalman",
     ),
     "interface": ("StateSpaceModel",),
     "learning": ("EM", "Gradient"),
-    "models": ("LDS", "NoisyRNN", "NonlinearGaussian"),
+    "models": ("LDS", "AutoregressiveRNN", "NoisyRNN", "NonlinearGaussian"),
     "parameters": ("Fixed", "Param", "Varying"),
     "results": ("Filtered", "FitResult", "Forecast", "Score", "Smoothed", "Trajectory"),
     "storage": ("load",),

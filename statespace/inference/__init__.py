@@ -10,6 +10,7 @@ from statespace.inference.linearising import (
     UnscentedKalman,
 )
 from statespace.inference.particle import ParticleFilter
+from statespace.inference.teacher import TeacherForcing
 
 __all__ = [
     "CubatureKalman",
@@ -19,5 +20,6 @@ __all__ = [
     "Laplace",
     "ParticleFilter",
     "PosteriorLinearisation",
+    "TeacherForcing",
     "UnscentedKalman",
 ]

@@ -2,6 +2,7 @@
 
 from statespace.interface.families import (
     Amortised,
+    Autoregressive,
     Channel,
     Climbable,
     FiniteLatent,
@@ -31,6 +32,7 @@ from statespace.interface.values import (
 
 __all__ = [
     "Amortised",
+    "Autoregressive",
     "Channel",
     "Climbable",
     "Context",

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
+import torch
 from torch import Size, Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent, Normal
 
 from statespace.activations import ACTIVATIONS, Activation
-from statespace.beliefs import Switching, Tree
+from statespace.beliefs import Real, Switching, Tree
 from statespace.densities import Chain, GaussianRoot
 from statespace.errors import MethodError
 from statespace.gaussian import AffineConditional, Gaussian
@@ -25,6 +26,7 @@ from statespace.shapes import shift
 
 __all__ = [
     "Amortised",
+    "Autoregressive",
     "Channel",
     "Climbable",
     "FiniteLatent",
@@ -39,6 +41,31 @@ __all__ = [
     "over_time",
     "root_of",
 ]
+
+
+class Autoregressive(StateSpaceModel):
+    """Nothing is latent: z is zero wide, and y is emitted from what the memory has read.
+
+        p(y | u) = prod_t p(y_t | h_t, u_t)
+
+    Once y is known the memory is, so that all of time can be asked at once.
+    """
+
+    latent: Real = Real(0)
+
+    @final
+    def initial(self, ctx: Context) -> Distribution:
+        """Of nothing."""
+        return self._nothing(())
+
+    @final
+    def transition(self, z: Tensor, ctx: Context) -> Distribution:
+        """Of nothing."""
+        return self._nothing(z.shape[:-1])
+
+    def _nothing(self, lead: Sequence[int]) -> Distribution:
+        zero = torch.zeros((*lead, 0), dtype=self.dtype, device=self.device)
+        return Independent(Normal(zero, zero + 1, validate_args=False), 1, validate_args=False)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Models: names that someone would say."""
 
+from statespace.models.autoregressive import AutoregressiveRNN
 from statespace.models.lds import LDS
 from statespace.models.noisy_rnn import NoisyRNN
 from statespace.models.nonlinear import NonlinearGaussian
 
-__all__ = ["LDS", "NoisyRNN", "NonlinearGaussian"]
+__all__ = ["LDS", "AutoregressiveRNN", "NoisyRNN", "NonlinearGaussian"]

@@ -57,6 +57,13 @@ SIGNATURES: dict[str, tuple[Any, str]] = {
         "latent_dim obs_dim input_dim=0 * g f Q=None R=None initial_mean=None initial_cov=None "
         "initial=None residual=None dtype=torch.float64 seed=None",
     ),
+    "AutoregressiveRNN": (
+        ss.AutoregressiveRNN,
+        "obs_dim input_dim=0 * hidden_dim layers=1 cell='gru' family='gaussian' feedback='both' "
+        "num_categories=None num_components=None embedding_dim=None condition_dim=0 "
+        "layer_norm=False min_scale=0.001 standardise=True dtype=torch.float32 seed=None",
+    ),
+    "TeacherForcing": (ss.TeacherForcing, "num_particles=500"),
     "local_level": (ss.LDS.local_level, ""),
     "local_trend": (ss.LDS.local_trend, ""),
     "seasonal": (ss.LDS.seasonal, "period"),
@@ -79,7 +86,7 @@ GRADIENT = {
 }  # fmt: skip
 
 NAMES = {
-    "LDS", "NoisyRNN", "NonlinearGaussian",
+    "LDS", "NoisyRNN", "NonlinearGaussian", "AutoregressiveRNN", "TeacherForcing",
     "Kalman", "ParticleFilter", "EM", "Gradient", "Param", "Fixed", "Varying", "Trajectory",
     "Filtered", "Smoothed", "Forecast", "Score", "FitResult", "load", "compare", "check_model",
     "citation", "datasets", "plot", "diagnostics",

@@ -1,0 +1,96 @@
+"""What models made of networks share: units of the data, storage, random start weights."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+from torch import Generator, Tensor, nn
+
+from statespace.errors import StateSpaceError, StorageError
+from statespace.interface import lend, seeded
+from statespace.models.shared.record import unfit
+from statespace.nn import Head, Numbers, Tokens
+from statespace.sequences import Sequences, read_count
+
+__all__ = ["NetworkModel", "check_counts", "drawn_from"]
+
+_DTYPES = {"float64": torch.float64, "float32": torch.float32}
+
+
+class NetworkModel(nn.Module):
+    """The part of a model that its networks share.
+
+    Attributes:
+        seen: What the networks see of y.
+        inputs_seen: What they see of u.
+        head: From features to the density of y.
+        begun: Whether units and level are those of data.
+        settings: The constructor's arguments.
+    """
+
+    seen: Numbers | Tokens
+    inputs_seen: Numbers
+    head: nn.Module
+    begun: Tensor
+    settings: dict[str, Any]
+
+    def _remember(self, **settings: Any) -> None:
+        """Keeps the constructor's arguments, as they are stored and shown."""
+        self.settings = settings
+        self.register_buffer("begun", torch.tensor(not settings["standardise"]))
+
+    def start_values(self, data: Sequences, generator: Generator) -> None:
+        """At the first fit: units of the data, and heads that begin at the data's level."""
+        if bool(self.begun):
+            return
+        rows = data.active[..., None].expand(data.inputs.shape)
+        self.inputs_seen.learn(data.inputs, rows)
+        self.seen.learn(data.values, data.observed)
+        if isinstance(self.head, Head):
+            self.head.learn(data.values, data.observed)
+        self.begun.fill_(True)
+
+    # ------------------------------------------------------------------ storage
+
+    def _describe(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        plain = {k: v for k, v in self.settings.items() if not isinstance(v, nn.Module)}
+        if "dtype" in plain:
+            plain["dtype"] = str(plain["dtype"]).removeprefix("torch.")
+        own = [k for k, v in self.settings.items() if isinstance(v, nn.Module)]
+        held = [name for name, p in self.named_parameters() if not p.requires_grad]
+        record = {"settings": plain, "held": held, **({"functions": own} if own else {})}
+        return record, dict(self.state_dict())
+
+    @classmethod
+    def _restore(cls, record: dict[str, Any], tensors: dict[str, Tensor], **modules: Any) -> Self:
+        try:
+            settings = dict(record["settings"])
+            settings["dtype"] = _DTYPES[settings["dtype"]]
+            model = cls(**settings, **modules)
+            model.load_state_dict(tensors)
+            for name, p in model.named_parameters():
+                p.requires_grad_(name not in record["held"])
+        except (KeyError, RuntimeError, TypeError, StateSpaceError) as error:
+            if isinstance(error, StorageError):
+                raise
+            raise unfit(cls.__name__, str(error)) from error
+        return model
+
+    def extra_repr(self) -> str:
+        shown = {k: v for k, v in self.settings.items() if v not in (None, 0, False)}
+        shown.pop("standardise", None)
+        return ", ".join(
+            f"{k}={'...' if isinstance(v, nn.Module) else v}" for k, v in shown.items()
+        )
+
+
+def drawn_from(seed: Any) -> Any:
+    """A block in which weights are drawn: from the seed, and torch's generator stays as it was."""
+    return lend(seeded(seed, "cpu")[0])
+
+
+def check_counts(**counts: Any) -> None:
+    """Sizes, at least one each."""
+    for name, count in counts.items():
+        read_count(count, name=name)

@@ -1,0 +1,85 @@
+"""Layers: multi-layer perceptrons, and how recurrent weights begin."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from statespace.errors import InputError, expected
+
+__all__ = ["activation_of", "mlp", "orthogonal_blocks", "orthogonal_start"]
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
+
+
+def activation_of(name: str) -> nn.Module:
+    """A layer that applies an activation to each entry.
+
+    Raises:
+        InputError: no such word.
+    """
+    if name not in _ACTIVATIONS:
+        words = ", ".join(f'"{word}"' for word in _ACTIVATIONS)
+        todo = "Choose one of them."
+        raise InputError(expected("activation", f"one of {words}", repr(name), todo))
+    return _ACTIVATIONS[name]()
+
+
+def mlp(
+    input_dim: int,
+    output_dim: int,
+    hidden: Sequence[int] = (),
+    *,
+    activation: str = "tanh",
+    dtype: torch.dtype = torch.float32,
+) -> nn.Sequential:
+    """Affine maps with an activation between them; the last is affine.
+
+    Args:
+        input_dim: Features that come in.
+        output_dim: Features that go out.
+        hidden: Widths between.
+        activation: "tanh", "relu" or "silu".
+        dtype: Of the weights.
+
+    Example:
+        >>> mlp(3, 2, (16, 16))(torch.zeros(5, 4, 3)).shape
+        torch.Size([5, 4, 2])
+    """
+    widths = [input_dim, *hidden]
+    layers: list[nn.Module] = []
+    for a, b in itertools.pairwise(widths):
+        layers += [nn.Linear(a, b, dtype=dtype), activation_of(activation)]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], output_dim, dtype=dtype))
+
+
+@torch.no_grad()
+def orthogonal_blocks(weight: Tensor) -> None:
+    """Makes each square block (H, H) of a weight (G H, H) orthogonal, in place."""
+    for block in weight.split(weight.shape[1]):
+        nn.init.orthogonal_(block)
+
+
+@torch.no_grad()
+def orthogonal_start(kernel: nn.RNNBase, forget: bool) -> None:
+    """Recurrent weights orthogonal gate by gate, the others Glorot uniform, biases at zero.
+
+    Args:
+        kernel: A recurrent module of torch's.
+        forget: The bias of the second gate, an LSTM's forget gate, begins at one: at first it
+            remembers (Gers, Schmidhuber and Cummins 2000).
+    """
+    for name, weight in kernel.named_parameters():
+        if name.startswith("weight_hh"):
+            orthogonal_blocks(weight)
+        elif name.startswith("weight_ih"):
+            for block in weight.split(kernel.hidden_size):
+                if block.numel():
+                    nn.init.xavier_uniform_(block)
+        else:
+            weight.zero_()
+            if forget and name.startswith("bias_ih"):
+                weight[kernel.hidden_size : 2 * kernel.hidden_size] = 1.0

@@ -1,0 +1,8 @@
+"""Memories: recurrent cells and their scans, and one without recurrence."""
+
+from statespace.nn.paths.choice import CELLS, recurrent
+from statespace.nn.paths.feedforward import Feedforward
+from statespace.nn.paths.fused import Fused
+from statespace.nn.paths.normalised import LayerNormed
+
+__all__ = ["CELLS", "Feedforward", "Fused", "LayerNormed", "recurrent"]

@@ -1,0 +1,72 @@
+"""A memory without recurrence."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from statespace.beliefs import Tree
+from statespace.nn.layers import activation_of
+from statespace.nn.paths.base import Conditioned
+from statespace.shapes import join
+
+__all__ = ["Feedforward"]
+
+
+class Feedforward(Conditioned):
+    """h_t = tanh(W x_t + b), layer upon layer: nothing is remembered but what x_t holds.
+
+    A memory that reads y_{t-1} is then a network without recurrence of its own, whose steps are
+    independent of each other once y is known.
+
+    Args:
+        input_dim: The width of x.
+        hidden_dim: H.
+        layers: How many.
+        condition_dim: The width of a vector that every step reads beside x.
+        dtype: Of the weights.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dim: int,
+        *,
+        layers: int = 1,
+        condition_dim: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(input_dim, hidden_dim, condition_dim)
+        widths = [input_dim + condition_dim, *[hidden_dim] * layers]
+        pairs = itertools.pairwise(widths)
+        parts = [(nn.Linear(a, b, dtype=dtype), activation_of("tanh")) for a, b in pairs]
+        self.layers = nn.Sequential(*(part for pair in parts for part in pair))
+
+    def _zeros(self, batch_shape: Sequence[int]) -> tuple[Tensor, ...]:
+        weight: Tensor = self.layers[0].weight  # type: ignore[assignment]
+        return (weight.new_zeros(*batch_shape, self.hidden_dim),)
+
+    def read(self, memory: Tree) -> Tensor:
+        """(*, H)."""
+        h: Tensor = memory[0]
+        return h
+
+    def step(self, memory: Tree, x: Tensor) -> Tree:
+        """One step."""
+        _, condition = self._apart(memory)
+        h = self.layers(join(x, *condition))
+        return (h, *(c.expand(*h.shape[:-1], c.shape[-1]) for c in condition))
+
+    def scan(self, memory: Tree, x: Tensor, lengths: Tensor) -> tuple[Tree, Tensor]:
+        """All steps at once."""
+        (old,), condition = self._apart(memory)
+        h: Tensor = self.layers(join(x, *(c.unsqueeze(-2) for c in condition)))
+        lead = torch.broadcast_shapes(h.shape[:-2], lengths.shape, old.shape[:-1])
+        h = h.expand(*lead, *h.shape[-2:])
+        at = (lengths.expand(lead) - 1).clamp_min(0)[..., None, None]
+        last = h.gather(-2, at.expand(*lead, 1, h.shape[-1]))[..., 0, :]
+        last = torch.where((lengths > 0)[..., None], last, old)
+        return (last, *(c.expand(*lead, c.shape[-1]) for c in condition)), h

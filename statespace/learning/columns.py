@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -76,9 +78,13 @@ def _columns(values: Tensor, observed: Tensor, data: Sequences, where: str) -> l
     still = (low == high) & (rows > 1)
     once = (rows == 1).nonzero()[:, 0].tolist()
     out = [f"{_name(data, j)} of y has a single observed value{where}" for j in once]
+    stuck: dict[float, list[int]] = {}
     for j in still.nonzero()[:, 0].tolist():
-        what = "zero throughout" if float(low[j]) == 0 else f"constant ({float(low[j]):.6g})"
-        out.append(f"{_name(data, j)} of y is {what}{where}")
+        stuck.setdefault(float(low[j]), []).append(j)
+    for level, columns in stuck.items():
+        what = "zero throughout" if level == 0 else f"constant ({level:.6g})"
+        verb = "is" if len(columns) == 1 else "are"
+        out.append(f"{_names(data, columns)} of y {verb} {what}{where}")
     moving = [j for j in range(data.m) if not bool(still[j]) and int(rows[j]) > 1]
     ends = list(zip(low.tolist(), high.tolist(), strict=True))
     for a, i in enumerate(moving):
@@ -95,3 +101,14 @@ def _columns(values: Tensor, observed: Tensor, data: Sequences, where: str) -> l
 def _name(data: Sequences, column: int) -> str:
     names = None if data.index is None else data.index.names
     return f"column {column}" + (f" ({names[column]!r})" if names else "")
+
+
+def _names(data: Sequences, columns: list[int]) -> str:
+    """Of several columns: "columns 0 to 21, 23"."""
+    if len(columns) == 1 or (data.index is not None and data.index.names):
+        return ", ".join(_name(data, j) for j in columns)
+    breaks = [i for i in range(1, len(columns)) if columns[i] != columns[i - 1] + 1]
+    runs = [columns[a:b] for a, b in pairwise([0, *breaks, len(columns)])]
+    return "columns " + ", ".join(
+        str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs
+    )

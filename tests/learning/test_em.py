@@ -349,6 +349,18 @@ def test_degenerate_columns_are_named(kind, learner):
     assert all(bool(torch.isfinite(s.value()).all()) for s in lds.slots.values())
 
 
+def test_many_degenerate_columns_are_named_together():
+    """A piano has keys that nobody touches: one sentence for all of them."""
+    y = torch.zeros(20, 6, dtype=torch.float64)
+    y[::2, 3] = 1.0
+    y[:, 5] = 2.5
+    fit = ss.NoisyRNN(1, 6, seed=0).fit(y, learner=ss.Gradient(1), seed=0)
+    assert fit.warnings == (
+        "Columns 0 to 2, 4 of y are zero throughout",
+        "Column 5 of y is constant (2.5)",
+    )
+
+
 @pytest.mark.parametrize("learner", [ss.EM(), ss.Gradient(5)])
 def test_a_column_without_data_is_refused_before_anything_changes(learner):
     """All-NaN in one column: an error that names it, and the model is as it was."""

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from statespace.beliefs import Real
-from statespace.densities import moments
+from statespace.diagnostics.jacobians import of_memory, of_states
 from statespace.errors import InputError, InputTypeError, MethodError, expected
 from statespace.interface import StateSpaceModel
 from statespace.interface.question import Question, read
-from statespace.interface.walking import contexts
 
 __all__ = ["GradientFlow", "gradient_flow"]
 
@@ -23,6 +22,8 @@ __all__ = ["GradientFlow", "gradient_flow"]
 @dataclass(frozen=True)
 class GradientFlow:
     """Jacobians J_t = d E[z_t | z_{t-1}] / d z_{t-1} along a path, and what their products do.
+
+    Where nothing is latent they are of the memory in the place of z, dh_t / dh_{t-1}.
 
     Norms are spectral norms, the largest factor by which any direction grows, and are kept as
     logarithms, which neither overflow nor vanish. Rows beyond a series' end are NaN.
@@ -103,19 +104,25 @@ def gradient_flow(
     path: Any = None,
     mask: Any = None,
     lengths: Any = None,
+    condition: Any = None,
     method: Any = None,
     seed: int | None = None,
 ) -> GradientFlow:
     """Jacobians of the transition along a path of the state, and the products of them.
 
+    Of a model in which nothing is latent, such as an autoregressive network, they are those of its
+    memory, told y as in training: with h and c of an LSTM, and all layers.
+
     Args:
-        model: A model whose state is a vector, without a memory that reads it.
+        model: A model whose state is a vector, without a memory that reads it; or one without a
+            latent state.
         y: The data; the path is the smoothed mean given them.
         inputs: Its inputs.
         path: z_1 .. z_T, (*batch, T, n), in the place of the smoothed mean; beside it `y` serves
             for its shape only and may be left out where there are no inputs.
         mask: As `smooth` takes it.
         lengths: Likewise.
+        condition: Likewise.
         method: Likewise.
         seed: Likewise.
 
@@ -139,14 +146,22 @@ def gradient_flow(
         (True, True)
     """
     _check_serves(model)
+    if model.latent == Real(0):
+        if path is not None or y is None:
+            got = "a path" if path is not None else "no data"
+            todo = "Give y: what the memory holds follows from it."
+            raise InputError(expected("y", "data, where nothing is latent", got, todo))
+        data = read(model, y, inputs, Question(mask=mask, lengths=lengths, condition=condition))
+        return _flow(of_memory(model, data), data.active)
     if y is None and path is None:
         todo = "Give data, or the path z_1 .. z_T."
         raise InputError(expected("y", "data or a path", "neither", todo))
     if y is None:
         y = torch.zeros(*_read_path(model, path).shape[:-1], model.obs_dim)
-    data = read(model, y, inputs, Question(mask=mask, lengths=lengths))
+    data = read(model, y, inputs, Question(mask=mask, lengths=lengths, condition=condition))
     if path is None:
         told = {"mask": mask, "lengths": lengths, "method": method, "seed": seed}
+        told |= {"condition": condition}
         z = model.smooth(y, inputs, **told).mean
     else:
         z = _read_path(model, path)
@@ -155,15 +170,15 @@ def gradient_flow(
         todo = "Give one state for each row of the data."
         raise InputError(expected("path", f"shape {wanted}", f"{tuple(z.shape)}", todo))
     z = torch.where(data.active[..., None], z, torch.zeros_like(z)).detach()
-    jacobians = _jacobians(model, data, z)
-    return _flow(jacobians, data.active)
+    return _flow(of_states(model, data, z), data.active)
 
 
 def _check_serves(model: Any) -> None:
     if not isinstance(model, StateSpaceModel):
         got = type(model).__name__
         raise InputTypeError(expected("model", "a model", got, "Give the model itself."))
-    if not isinstance(model.latent, Real) or model.latent.size == 0 or "z" in model.reads:
+    none = model.latent == Real(0)
+    if not isinstance(model.latent, Real) or "z" in model.reads or (none and not model.reads):
         raise MethodError(
             f"gradient_flow differentiates z_t in z_{{t-1}}, a vector that no memory reads; that "
             f"of {type(model).__name__} is {model.latent}"
@@ -173,23 +188,6 @@ def _check_serves(model: Any) -> None:
 
 def _read_path(model: Any, path: Any) -> Tensor:
     return torch.as_tensor(path, dtype=model.dtype, device=model.device)
-
-
-def _jacobians(model: Any, data: Any, z: Tensor) -> Tensor:
-    """J_2 .. J_T, (*batch, T - 1, n, n): one backward pass for each entry of z, over all rows."""
-    with torch.enable_grad():
-        before = z[..., :-1, :].clone().requires_grad_()
-        ctx = contexts(model, data, None)[0].rows(1, None)
-        found = moments(model.transition(before, ctx))
-        if found is None:
-            raise MethodError(f"The transition of {type(model).__name__} has no mean to derive.")
-        mean = found[0].expand(before.shape)
-        rows = [
-            torch.autograd.grad(mean[..., i].sum(), before, retain_graph=True, allow_unused=True)[0]
-            for i in range(z.shape[-1])
-        ]
-    none = torch.zeros_like(before)
-    return torch.stack([none if row is None else row for row in rows], -2).detach()
 
 
 def _flow(jacobians: Tensor, active: Tensor) -> GradientFlow:

@@ -11,7 +11,7 @@ from torch.distributions import Independent, Normal
 import statespace as ss
 from statespace.diagnostics import gradient_flow
 from statespace.errors import InputError, MethodError
-from statespace.interface import GaussianLatent, Real
+from statespace.interface import Context, GaussianLatent, Real
 
 
 class Tanh(GaussianLatent):
@@ -155,12 +155,55 @@ def _unrolled(W, h):
     return h
 
 
+def test_a_memory_has_the_jacobians_of_its_cell():
+    """An Elman network that is told y: J_t = diag(1 - h_t^2) W, whatever the weights."""
+    rnn = ss.AutoregressiveRNN(2, hidden_dim=3, cell="rnn", seed=0, dtype=torch.float64)
+    y = _path(6, seed=1)[:, :2]
+    flow = gradient_flow(rnn, y)
+    (weight,) = (p for name, p in rnn.path.named_parameters() if "weight_hh" in name)
+    h = rnn.path.start(torch.Size(), ())
+    told = torch.cat([torch.zeros(1, 2, dtype=torch.float64), y[:-1]])
+    for t in range(6):
+        x = rnn.feed(None, told[t], Context(torch.tensor(t), y[t, :0], y[t, :0]))
+        h = rnn.path.step(h, x)
+        if t:
+            expected = (1 - rnn.path.read(h) ** 2)[:, None] * weight
+            torch.testing.assert_close(flow.jacobians[t - 1], expected.detach())
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_gated_memory_is_derived_as_a_whole(cell):
+    """Of two layers: autograd's Jacobian of a whole step, the condition left out."""
+    rnn = ss.AutoregressiveRNN(1, hidden_dim=3, cell=cell, layers=2, condition_dim=2, seed=0,
+                               dtype=torch.float64)  # fmt: skip
+    y, c = _path(5, seed=1)[:, :1], _path(1, seed=2)[0, :2]
+    flow = gradient_flow(rnn, y, condition=c)
+    start = rnn.path.start(torch.Size(), c)
+    k = sum(leaf.shape[-1] for leaf in start[:-1])
+    assert flow.jacobians.shape == (4, k, k)
+    u = y[0, :0]
+    first = rnn.path.step(start, rnn.feed(None, torch.zeros(1).double(), Context(0, u, u)))
+
+    def second(flat):
+        leaves = flat.split([leaf.shape[-1] for leaf in first[:-1]])
+        memory = rnn.path.step((*leaves, first[-1]), rnn.feed(None, y[0], Context(1, u, u)))
+        return torch.cat(memory[:-1])
+
+    found = torch.autograd.functional.jacobian(second, torch.cat(first[:-1]).detach())
+    torch.testing.assert_close(flow.jacobians[0], found)
+
+
 def test_refused():
     """No data and no path; a path of a wrong shape; a state that is no vector."""
     with pytest.raises(InputError, match="`y`: expected data or a path, received neither"):
         gradient_flow(Tanh(_random()))
     with pytest.raises(InputError, match=r"`path`: expected shape \(5, 3\), received \(4, 3\)"):
         gradient_flow(Tanh(_random()), torch.zeros(5, 3), path=torch.zeros(4, 3))
+    rnn = ss.AutoregressiveRNN(1, hidden_dim=3, seed=0)
+    with pytest.raises(InputError, match="where nothing is latent, received a path"):
+        gradient_flow(rnn, torch.zeros(5, 1), path=torch.zeros(5, 3))
+    with pytest.raises(InputError, match="missing entries"):
+        gradient_flow(rnn, torch.tensor([0.0, math.nan, 1.0]))
     with pytest.raises(MethodError, match="differentiates"):
         gradient_flow(ss.LDS(0, 1, seed=0), torch.zeros(5, 1))
     with pytest.raises(InputError, match="`factor`"):

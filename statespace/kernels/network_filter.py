@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from statespace.kernels.compiling import called, kernel
@@ -29,6 +31,27 @@ from statespace.kernels.scratch import clear, finish, row_at, scratch
 __all__ = ["filter_network", "filter_points"]
 
 
+class _Shown(NamedTuple):
+    """Places of `Rows` of a set; whether there are any of covariances, and of moments of y."""
+
+    ends: Any
+    cov: Any
+    before_cov: Any
+    covs: Any
+    y_mean: Any
+    y_cov: Any
+    seen: Any
+
+
+@called
+def shown_of(out, p):
+    """Of set p."""
+    return _Shown(
+        ends_of(out.ends, p), set_of(out.covs[0], p), set_of(out.covs[1], p), out.covs.size > 0,
+        span(out.y_mean, 0), span(out.y_cov, 0), out.y_cov.size > 0,
+    )  # fmt: skip
+
+
 @called
 def put_cov(lanes, n, s, first, count, t, t_max, turned, covs):
     """The covariance of row t, left in `s.rows`; `turned`: states stand in reversed order."""
@@ -44,24 +67,24 @@ def put_cov(lanes, n, s, first, count, t, t_max, turned, covs):
 
 
 @called
-def show_before(lanes, z, s, first, count, t, turned, p, out):
+def show_before(lanes, z, s, first, count, t, turned, out):
     """The belief before row t is seen."""
-    ends = ends_of(out.ends, p)
+    ends = out.ends
     put_mean(lanes, z.n, s.x, first, count, t, ends, ends.predicted_mean, ends.end)
     put_root(lanes, z.n, s, first, count, t, ends.last, ends.roots)
-    if out.covs.size > 0:
-        put_cov(lanes, z.n, s, first, count, t, z.t_max, turned, set_of(out.covs[1], p))
+    if out.covs:
+        put_cov(lanes, z.n, s, first, count, t, z.t_max, turned, out.before_cov)
 
 
 @called
-def show_after(lanes, z, s, first, count, t, turned, p, sums, before, out):
+def show_after(lanes, z, s, first, count, t, turned, sums, before, out):
     """The belief after it, and what it added to the log-likelihood."""
-    n, ends = z.n, ends_of(out.ends, p)
+    n, ends = z.n, out.ends
     after, root = ahead(ends.end, z.series * n), ahead(ends.roots, z.series * n * n)
     put_mean(lanes, n, s.x, first, count, t, ends, ends.mean, after)
     put_root(lanes, n, s, first, count, t, ends.last, root)
-    if out.covs.size > 0:
-        put_cov(lanes, n, s, first, count, t, z.t_max, turned, set_of(out.covs[0], p))
+    if out.covs:
+        put_cov(lanes, n, s, first, count, t, z.t_max, turned, out.cov)
     put_gains(lanes, sums, before, first, count, t, ends)
 
 
@@ -91,6 +114,9 @@ def filter_network(lanes, model, data, codes, low, high, value, bad, held, marks
     for task in range(low, high):
         p, first = task // blocks, (task % blocks) * w
         count, g = min(w, z.series - first), given_of(model, data, p)
+        shown = None
+        if out is not None:
+            shown = shown_of(out, p)
         begin(lanes, z, g, first, count, s)
         clear(lanes, sums)
         for t in range(z.t_max):
@@ -99,15 +125,15 @@ def filter_network(lanes, model, data, codes, low, high, value, bad, held, marks
             if t > 0 or moved > 0:
                 move_network(lanes, z, g, g_code, s, net, first, count, t)
             if out is not None:
-                show_before(lanes, z, s, first, count, t, False, p, out)
-                if out.y_cov.size > 0:
-                    foresee(lanes, z, g, f_code, s, net, s.rows, first, count, t, out)
+                show_before(lanes, z, s, first, count, t, False, shown)
+                if shown.seen:
+                    foresee(lanes, z, g, f_code, s, net, s.rows, first, count, t, shown)
                 copy(lanes, sums, before, SUMS)
             look_network(
                 lanes, z, g, f_code, s, net, dense, False, first, count, t, t == 0, row, sums
             )
             if out is not None:
-                show_after(lanes, z, s, first, count, t, False, p, sums, before, out)
+                show_after(lanes, z, s, first, count, t, False, sums, before, shown)
         finish(lanes, sums, p, first, count, 1, value, bad)
     hold(memory)
     hold(counts)
@@ -138,25 +164,28 @@ def filter_points(lanes, model, data, codes, low, high, value, bad, points, out)
     for task in range(low, high):
         p, first = task // blocks, (task % blocks) * w
         count, g = min(w, z.series - first), given_of(model, data, p)
+        shown = None
+        if out is not None:
+            shown = shown_of(out, p)
         begin(lanes, z, g, first, count, s)
         clear(lanes, sums)
         for t in range(z.t_max):
             if t > 0 or moved > 0:
                 move_points(lanes, z, g, g_code, s, own, sigma, first, count, t)
             if out is not None:
-                show_before(lanes, z, s, first, count, t, True, p, out)
+                show_before(lanes, z, s, first, count, t, True, shown)
                 copy(lanes, sums, before, SUMS)
             if f_code == 0:
                 if out is not None:  # noqa: SIM102 (numba leaves out what hangs on None alone)
-                    if out.y_cov.size > 0:
-                        foresee(lanes, z, g, 0, s, net, s.rows, first, count, t, out)
+                    if shown.seen:
+                        foresee(lanes, z, g, 0, s, net, s.rows, first, count, t, shown)
                 look_network(
                     lanes, z, g, 0, s, net, dense, False, first, count, t, t == 0, row, sums
                 )
             else:
-                look_points(lanes, z, g, f_code, s, own, sigma, first, count, t, out, sums)
+                look_points(lanes, z, g, f_code, s, own, sigma, first, count, t, shown, sums)
             if out is not None:
-                show_after(lanes, z, s, first, count, t, True, p, sums, before, out)
+                show_after(lanes, z, s, first, count, t, True, sums, before, shown)
         finish(lanes, sums, p, first, count, 1, value, bad)
     hold(memory)
     hold(counts)

@@ -197,7 +197,7 @@ def move_points(lanes, z, g, code, s, p, points, first, count, t):
 def put_y(lanes, z, points, apart, columns, factor, p, first, count, t, out):
     """The moments of y as its points have them, into a row of (series, T, ...)."""
     m, place = z.m, first * z.t_max + t
-    own, whole = span(out.y_mean, place * m), span(out.y_cov, place * m * m)
+    own, whole = ahead(out.y_mean, place * m), ahead(out.y_cov, place * m * m)
     for lane in range(count):
         for i in range(m):
             own[lane * z.t_max * m + i] = p.mean[i * width(lanes) + lane]
@@ -235,7 +235,7 @@ def look_points(lanes, z, g, code, s, p, points, first, count, t, out, sums):
     put_points(lanes, p.at, p.turned, m, n, points, below, columns)
     centre(lanes, code, m, points, below, columns, p.mean)
     if out is not None:  # noqa: SIM102 (numba leaves out what hangs on None alone)
-        if out.y_cov.size > 0:
+        if out.seen:
             put_y(lanes, z, points, below, columns, factor, p, first, count, t, out)
     read_y(lanes, z, g, first, count, t, s.y)
     for i in range(m):

@@ -12,7 +12,7 @@ from statespace.kernels.filtering import ends_of, put_gains, put_mean
 from statespace.kernels.forward import put_root
 from statespace.kernels.given import begin, given_of, sizes_of
 from statespace.kernels.lanes import width
-from statespace.kernels.memory import ahead, apart, hold, room, set_of, span
+from statespace.kernels.memory import ahead, apart, hold, plain, room, set_of, span
 from statespace.kernels.network_points import (
     look_points,
     move_points,
@@ -32,8 +32,9 @@ __all__ = ["filter_network", "filter_points"]
 
 
 class _Shown(NamedTuple):
-    """Places of `Rows` of a set; whether there are any of covariances, and of moments of y."""
+    """Places of `Rows` of a set; whether there are any, of covariances, and of moments of y."""
 
+    wanted: Any
     ends: Any
     cov: Any
     before_cov: Any
@@ -47,8 +48,9 @@ class _Shown(NamedTuple):
 def shown_of(out, p):
     """Of set p."""
     return _Shown(
-        ends_of(out.ends, p), set_of(out.covs[0], p), set_of(out.covs[1], p), out.covs.size > 0,
-        span(out.y_mean, 0), span(out.y_cov, 0), out.y_cov.size > 0,
+        out.ends.last.size > 0, ends_of(out.ends, p), set_of(out.covs[0], p),
+        set_of(out.covs[1], p), out.covs.size > 0, span(out.y_mean, 0), span(out.y_cov, 0),
+        out.y_cov.size > 0,
     )  # fmt: skip
 
 
@@ -100,9 +102,10 @@ def filter_network(lanes, model, data, codes, low, high, value, bad, held, marks
         value, bad: Out, as in `filter_each`.
         held, marks: Out, (tasks, segments, numbers): the belief before every `held`-th row; empty
             where not wanted.
-        out: See `Rows`; None, which is another compiled loop, where nothing is wanted.
+        out: See `Rows`.
     """
     w, z, dense, base = width(lanes), sizes_of(model, data), model.dense, span(model.a, 0)
+    bare = plain(False)
     belief, (g_code, f_code, moved) = 2 * z.n + pk(z.n, 0), codes
     _, end = row_at(lanes, z, dense, scratch(lanes, z, dense, base).end)
     memory = room(apart(base, net_memory(lanes, z, end).end), model.a.dtype)
@@ -114,9 +117,7 @@ def filter_network(lanes, model, data, codes, low, high, value, bad, held, marks
     for task in range(low, high):
         p, first = task // blocks, (task % blocks) * w
         count, g = min(w, z.series - first), given_of(model, data, p)
-        shown = None
-        if out is not None:
-            shown = shown_of(out, p)
+        shown = shown_of(out, p)
         begin(lanes, z, g, first, count, s)
         clear(lanes, sums)
         for t in range(z.t_max):
@@ -124,16 +125,16 @@ def filter_network(lanes, model, data, codes, low, high, value, bad, held, marks
                 copy(lanes, s.x, set_of(marks[task], t // held), belief)
             if t > 0 or moved > 0:
                 move_network(lanes, z, g, g_code, s, net, first, count, t)
-            if out is not None:
-                show_before(lanes, z, s, first, count, t, False, shown)
+            if shown.wanted:
+                show_before(lanes, z, s, first, count, t, bare, shown)
                 if shown.seen:
                     foresee(lanes, z, g, f_code, s, net, s.rows, first, count, t, shown)
                 copy(lanes, sums, before, SUMS)
             look_network(
-                lanes, z, g, f_code, s, net, dense, False, first, count, t, t == 0, row, sums
+                lanes, z, g, f_code, s, net, dense, bare, first, count, t, t == 0, row, sums
             )
-            if out is not None:
-                show_after(lanes, z, s, first, count, t, False, sums, before, shown)
+            if shown.wanted:
+                show_after(lanes, z, s, first, count, t, bare, sums, before, shown)
         finish(lanes, sums, p, first, count, 1, value, bad)
     hold(memory)
     hold(counts)
@@ -149,9 +150,10 @@ def filter_points(lanes, model, data, codes, low, high, value, bad, points, out)
         low, high: Tasks.
         value, bad: Out, as in `filter_each`.
         points: See `Points`.
-        out: See `Rows`; None, which is another compiled loop, where nothing is wanted.
+        out: See `Rows`.
     """
     w, z, dense, base = width(lanes), sizes_of(model, data), model.dense, span(model.a, 0)
+    bare, turned = plain(False), plain(True)
     (g_code, f_code, moved), sigma = codes, points_of(points)
     _, end = row_at(lanes, z, dense, scratch(lanes, z, dense, base).end)
     dry = points_memory(lanes, z, sigma.count, net_memory(lanes, z, end).end)
@@ -164,28 +166,25 @@ def filter_points(lanes, model, data, codes, low, high, value, bad, points, out)
     for task in range(low, high):
         p, first = task // blocks, (task % blocks) * w
         count, g = min(w, z.series - first), given_of(model, data, p)
-        shown = None
-        if out is not None:
-            shown = shown_of(out, p)
+        shown = shown_of(out, p)
         begin(lanes, z, g, first, count, s)
         clear(lanes, sums)
         for t in range(z.t_max):
             if t > 0 or moved > 0:
                 move_points(lanes, z, g, g_code, s, own, sigma, first, count, t)
-            if out is not None:
-                show_before(lanes, z, s, first, count, t, True, shown)
+            if shown.wanted:
+                show_before(lanes, z, s, first, count, t, turned, shown)
                 copy(lanes, sums, before, SUMS)
             if f_code == 0:
-                if out is not None:  # noqa: SIM102 (numba leaves out what hangs on None alone)
-                    if shown.seen:
-                        foresee(lanes, z, g, 0, s, net, s.rows, first, count, t, shown)
+                if shown.seen:
+                    foresee(lanes, z, g, f_code, s, net, s.rows, first, count, t, shown)
                 look_network(
-                    lanes, z, g, 0, s, net, dense, False, first, count, t, t == 0, row, sums
+                    lanes, z, g, f_code, s, net, dense, bare, first, count, t, t == 0, row, sums
                 )
             else:
                 look_points(lanes, z, g, f_code, s, own, sigma, first, count, t, shown, sums)
-            if out is not None:
-                show_after(lanes, z, s, first, count, t, True, sums, before, shown)
+            if shown.wanted:
+                show_after(lanes, z, s, first, count, t, turned, sums, before, shown)
         finish(lanes, sums, p, first, count, 1, value, bad)
     hold(memory)
     hold(counts)

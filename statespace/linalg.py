@@ -25,9 +25,28 @@ def lq(m: Tensor) -> Tensor:
     n, k = m.shape[-2:]
     if n == 0 or k == 0:
         return m.new_zeros(*m.shape[:-1], n)
-    lower = torch.linalg.qr(m.mT, mode="r").R.mT  # (..., n, min(n, k))
+    return _square(torch.linalg.qr(m.mT, mode="r").R.mT)
+
+
+def _lq_alone(m: Tensor) -> Tensor:
+    """`lq` without a derivative, the same numbers: it wakes no second thread.
+
+    torch takes the triangle of the factor by all its threads, however small it is; where the other
+    cores are busy, the answer then waits for one of them.
+    """
+    n, k = m.shape[-2:]
+    if n == 0 or k == 0 or m.device.type != "cpu":
+        return lq(m)
+    packed = torch.geqrf(m.mT)[0].mT[..., : min(n, k)]  # reflections above the diagonal
+    row, column = torch.arange(n), torch.arange(min(n, k))
+    return _square(packed.masked_fill(row[:, None] < column, 0.0))
+
+
+def _square(lower: Tensor) -> Tensor:
+    """(..., n, k) -> (..., n, n), with columns of zeros where k < n."""
+    n, k = lower.shape[-2:]
     if k < n:
-        lower = torch.cat([lower, m.new_zeros(*m.shape[:-1], n - k)], -1)
+        lower = torch.cat([lower, lower.new_zeros(*lower.shape[:-1], n - k)], -1)
     return lower
 
 
@@ -40,7 +59,7 @@ class _Tria(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, m: Tensor) -> Tensor:
-        lower = lq(m)
+        lower = _lq_alone(m)
         ctx.save_for_backward(m, lower)
         return lower
 

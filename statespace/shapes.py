@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 
 from statespace.errors import InputError, expected
 
@@ -26,6 +26,7 @@ __all__ = [
     "row_at",
     "shift",
     "tmap",
+    "together",
     "where_tree",
 ]
 
@@ -97,6 +98,14 @@ def once(x: Tensor) -> Tensor:
 def every(mask: Tensor) -> bool:
     """Whether all of a mask is True; one that was expanded is looked at once."""
     return bool(once(mask).all())
+
+
+def together(*shapes: Size) -> Size:
+    """`torch.broadcast_shapes`, which is slow, asked only where shapes differ."""
+    different = {shape for shape in shapes if shape}
+    if len(different) > 1:
+        return torch.broadcast_shapes(*different)
+    return different.pop() if different else Size()
 
 
 def shift(x: Tensor, first: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch.distributions import Distribution, constraints
 
 from statespace.errors import DerivativeError
 from statespace.linalg import quadratic, tria
+from statespace.shapes import together
 
 __all__ = ["GaussianRoot", "solve_lower"]
 
@@ -43,7 +44,7 @@ class GaussianRoot(Distribution):
     has_rsample = True
 
     def __init__(self, mean: Tensor, root: Tensor) -> None:
-        lead = torch.broadcast_shapes(mean.shape[:-1], root.shape[:-2])
+        lead = together(mean.shape[:-1], root.shape[:-2])
         self.loc = mean.expand(*lead, mean.shape[-1])
         if not root.shape[-1]:  # no noise at all: one column of zeros says the same
             root = root.new_zeros(*root.shape[:-1], 1)

@@ -27,6 +27,7 @@ from statespace.kernels.lanes import (
     width,
 )
 from statespace.kernels.memory import ahead, number, rounding, smallest
+from statespace.kernels.squares import square
 from statespace.kernels.strips import add_dot, take_away, turn_column, turn_triangle, weigh
 
 __all__ = [
@@ -303,14 +304,4 @@ def predict(lanes, a, q, n, k, r, x, u, d, rows, weights, moved):
 @called
 def spread_out(lanes, n, u, d, p):
     """P = U D U' (n, n)."""
-    w = width(lanes)
-    for a in range(n):
-        for b in range(a + 1):
-            value = load(lanes, d, a * w)
-            if b < a:
-                value = value * load(lanes, u, pk(a, b) * w)
-            for j in range(a + 1, n):
-                left, right = load(lanes, u, pk(j, b) * w), load(lanes, u, pk(j, a) * w)
-                value = value + left * right * load(lanes, d, j * w)
-            store(lanes, p, (a * n + b) * w, value)
-            store(lanes, p, (b * n + a) * w, value)
+    square(lanes, filled(lanes, d, 0.0), n, u, d, p)

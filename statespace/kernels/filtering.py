@@ -78,7 +78,7 @@ def put_gains(lanes, sums, before, first, count, t, ends):
     w = width(lanes)
     for lane in range(count):
         if ends.rows > 0 or ends.last[first + lane] == t:
-            log_s = np.log(sums[w + lane]) - np.log(before[w + lane])
+            log_s = np.log(sums[w + lane] / before[w + lane])
             log_s += (sums[2 * w + lane] - before[2 * w + lane]) * np.log(2.0)
             entries = sums[3 * w + lane] - before[3 * w + lane]
             value = -0.5 * (log_s + sums[lane] - before[lane] + entries * LOG_2PI)

@@ -17,7 +17,18 @@ from numba.extending import intrinsic, overload
 
 from statespace.kernels.compiling import called
 
-__all__ = ["ahead", "apart", "hold", "number", "room", "rounding", "set_of", "smallest", "span"]
+__all__ = [
+    "ahead",
+    "apart",
+    "hold",
+    "number",
+    "plain",
+    "room",
+    "rounding",
+    "set_of",
+    "smallest",
+    "span",
+]
 
 
 @intrinsic
@@ -97,6 +108,20 @@ def hold(typing: Any, array: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array), code
+
+
+@intrinsic
+def plain(typing: Any, value: Any) -> Any:
+    """A constant as a number like any other.
+
+    What is called with True in one place and with False in another would be compiled for each.
+    """
+    kind = types.unliteral(value)
+
+    def code(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return context.cast(builder, args[0], value, kind)
+
+    return kind(value), code
 
 
 @called

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from statespace.kernels.compiling import called, kernel
@@ -10,7 +12,7 @@ from statespace.kernels.filtering import ends_of, put_gains, put_mean
 from statespace.kernels.forward import put_root
 from statespace.kernels.given import begin, given_of, sizes_of
 from statespace.kernels.lanes import width
-from statespace.kernels.memory import ahead, apart, hold, room, set_of, span
+from statespace.kernels.memory import ahead, apart, hold, plain, room, set_of, span
 from statespace.kernels.network_points import (
     look_points,
     move_points,
@@ -29,6 +31,29 @@ from statespace.kernels.scratch import clear, finish, row_at, scratch
 __all__ = ["filter_network", "filter_points"]
 
 
+class _Shown(NamedTuple):
+    """Places of `Rows` of a set; whether there are any, of covariances, and of moments of y."""
+
+    wanted: Any
+    ends: Any
+    cov: Any
+    before_cov: Any
+    covs: Any
+    y_mean: Any
+    y_cov: Any
+    seen: Any
+
+
+@called
+def shown_of(out, p):
+    """Of set p."""
+    return _Shown(
+        out.ends.last.size > 0, ends_of(out.ends, p), set_of(out.covs[0], p),
+        set_of(out.covs[1], p), out.covs.size > 0, span(out.y_mean, 0), span(out.y_cov, 0),
+        out.y_cov.size > 0,
+    )  # fmt: skip
+
+
 @called
 def put_cov(lanes, n, s, first, count, t, t_max, turned, covs):
     """The covariance of row t, left in `s.rows`; `turned`: states stand in reversed order."""
@@ -44,24 +69,24 @@ def put_cov(lanes, n, s, first, count, t, t_max, turned, covs):
 
 
 @called
-def show_before(lanes, z, s, first, count, t, turned, p, out):
+def show_before(lanes, z, s, first, count, t, turned, out):
     """The belief before row t is seen."""
-    ends = ends_of(out.ends, p)
+    ends = out.ends
     put_mean(lanes, z.n, s.x, first, count, t, ends, ends.predicted_mean, ends.end)
     put_root(lanes, z.n, s, first, count, t, ends.last, ends.roots)
-    if out.covs.size > 0:
-        put_cov(lanes, z.n, s, first, count, t, z.t_max, turned, set_of(out.covs[1], p))
+    if out.covs:
+        put_cov(lanes, z.n, s, first, count, t, z.t_max, turned, out.before_cov)
 
 
 @called
-def show_after(lanes, z, s, first, count, t, turned, p, sums, before, out):
+def show_after(lanes, z, s, first, count, t, turned, sums, before, out):
     """The belief after it, and what it added to the log-likelihood."""
-    n, ends = z.n, ends_of(out.ends, p)
+    n, ends = z.n, out.ends
     after, root = ahead(ends.end, z.series * n), ahead(ends.roots, z.series * n * n)
     put_mean(lanes, n, s.x, first, count, t, ends, ends.mean, after)
     put_root(lanes, n, s, first, count, t, ends.last, root)
-    if out.covs.size > 0:
-        put_cov(lanes, n, s, first, count, t, z.t_max, turned, set_of(out.covs[0], p))
+    if out.covs:
+        put_cov(lanes, n, s, first, count, t, z.t_max, turned, out.cov)
     put_gains(lanes, sums, before, first, count, t, ends)
 
 
@@ -77,9 +102,10 @@ def filter_network(lanes, model, data, codes, low, high, value, bad, held, marks
         value, bad: Out, as in `filter_each`.
         held, marks: Out, (tasks, segments, numbers): the belief before every `held`-th row; empty
             where not wanted.
-        out: See `Rows`; None, which is another compiled loop, where nothing is wanted.
+        out: See `Rows`.
     """
     w, z, dense, base = width(lanes), sizes_of(model, data), model.dense, span(model.a, 0)
+    bare = plain(False)
     belief, (g_code, f_code, moved) = 2 * z.n + pk(z.n, 0), codes
     _, end = row_at(lanes, z, dense, scratch(lanes, z, dense, base).end)
     memory = room(apart(base, net_memory(lanes, z, end).end), model.a.dtype)
@@ -91,6 +117,7 @@ def filter_network(lanes, model, data, codes, low, high, value, bad, held, marks
     for task in range(low, high):
         p, first = task // blocks, (task % blocks) * w
         count, g = min(w, z.series - first), given_of(model, data, p)
+        shown = shown_of(out, p)
         begin(lanes, z, g, first, count, s)
         clear(lanes, sums)
         for t in range(z.t_max):
@@ -98,16 +125,16 @@ def filter_network(lanes, model, data, codes, low, high, value, bad, held, marks
                 copy(lanes, s.x, set_of(marks[task], t // held), belief)
             if t > 0 or moved > 0:
                 move_network(lanes, z, g, g_code, s, net, first, count, t)
-            if out is not None:
-                show_before(lanes, z, s, first, count, t, False, p, out)
-                if out.y_cov.size > 0:
-                    foresee(lanes, z, g, f_code, s, net, s.rows, first, count, t, out)
+            if shown.wanted:
+                show_before(lanes, z, s, first, count, t, bare, shown)
+                if shown.seen:
+                    foresee(lanes, z, g, f_code, s, net, s.rows, first, count, t, shown)
                 copy(lanes, sums, before, SUMS)
             look_network(
-                lanes, z, g, f_code, s, net, dense, False, first, count, t, t == 0, row, sums
+                lanes, z, g, f_code, s, net, dense, bare, first, count, t, t == 0, row, sums
             )
-            if out is not None:
-                show_after(lanes, z, s, first, count, t, False, p, sums, before, out)
+            if shown.wanted:
+                show_after(lanes, z, s, first, count, t, bare, sums, before, shown)
         finish(lanes, sums, p, first, count, 1, value, bad)
     hold(memory)
     hold(counts)
@@ -123,9 +150,10 @@ def filter_points(lanes, model, data, codes, low, high, value, bad, points, out)
         low, high: Tasks.
         value, bad: Out, as in `filter_each`.
         points: See `Points`.
-        out: See `Rows`; None, which is another compiled loop, where nothing is wanted.
+        out: See `Rows`.
     """
     w, z, dense, base = width(lanes), sizes_of(model, data), model.dense, span(model.a, 0)
+    bare, turned = plain(False), plain(True)
     (g_code, f_code, moved), sigma = codes, points_of(points)
     _, end = row_at(lanes, z, dense, scratch(lanes, z, dense, base).end)
     dry = points_memory(lanes, z, sigma.count, net_memory(lanes, z, end).end)
@@ -138,25 +166,25 @@ def filter_points(lanes, model, data, codes, low, high, value, bad, points, out)
     for task in range(low, high):
         p, first = task // blocks, (task % blocks) * w
         count, g = min(w, z.series - first), given_of(model, data, p)
+        shown = shown_of(out, p)
         begin(lanes, z, g, first, count, s)
         clear(lanes, sums)
         for t in range(z.t_max):
             if t > 0 or moved > 0:
                 move_points(lanes, z, g, g_code, s, own, sigma, first, count, t)
-            if out is not None:
-                show_before(lanes, z, s, first, count, t, True, p, out)
+            if shown.wanted:
+                show_before(lanes, z, s, first, count, t, turned, shown)
                 copy(lanes, sums, before, SUMS)
             if f_code == 0:
-                if out is not None:  # noqa: SIM102 (numba leaves out what hangs on None alone)
-                    if out.y_cov.size > 0:
-                        foresee(lanes, z, g, 0, s, net, s.rows, first, count, t, out)
+                if shown.seen:
+                    foresee(lanes, z, g, f_code, s, net, s.rows, first, count, t, shown)
                 look_network(
-                    lanes, z, g, 0, s, net, dense, False, first, count, t, t == 0, row, sums
+                    lanes, z, g, f_code, s, net, dense, bare, first, count, t, t == 0, row, sums
                 )
             else:
-                look_points(lanes, z, g, f_code, s, own, sigma, first, count, t, out, sums)
-            if out is not None:
-                show_after(lanes, z, s, first, count, t, True, p, sums, before, out)
+                look_points(lanes, z, g, f_code, s, own, sigma, first, count, t, shown, sums)
+            if shown.wanted:
+                show_after(lanes, z, s, first, count, t, turned, sums, before, shown)
         finish(lanes, sums, p, first, count, 1, value, bad)
     hold(memory)
     hold(counts)

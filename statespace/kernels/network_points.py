@@ -31,7 +31,7 @@ from statespace.kernels.lanes import (
     widen,
     width,
 )
-from statespace.kernels.memory import ahead, number, span
+from statespace.kernels.memory import ahead, number, plain, span
 from statespace.kernels.network_rows import read_at, step_at
 from statespace.kernels.products import set_zero
 
@@ -190,14 +190,14 @@ def move_points(lanes, z, g, code, s, p, points, first, count, t):
             at = (i * columns + points.count + j) * w
             store(lanes, p.rows, at, splat_at(lanes, q, i * r + j))
     put_weights(lanes, points, r, p.weights)
-    orthogonalise(lanes, p.rows, p.weights, n, columns, 1, s.u, s.d, p.scratch)
+    orthogonalise(lanes, p.rows, p.weights, n, columns, plain(1), s.u, s.d, p.scratch)
 
 
 @called
 def put_y(lanes, z, points, apart, columns, factor, p, first, count, t, out):
     """The moments of y as its points have them, into a row of (series, T, ...)."""
     m, place = z.m, first * z.t_max + t
-    own, whole = span(out.y_mean, place * m), span(out.y_cov, place * m * m)
+    own, whole = ahead(out.y_mean, place * m), ahead(out.y_cov, place * m * m)
     for lane in range(count):
         for i in range(m):
             own[lane * z.t_max * m + i] = p.mean[i * width(lanes) + lane]
@@ -234,9 +234,8 @@ def look_points(lanes, z, g, code, s, p, points, first, count, t, out, sums):
     read_at(lanes, z, g, first, count, t, s.x, p.at)
     put_points(lanes, p.at, p.turned, m, n, points, below, columns)
     centre(lanes, code, m, points, below, columns, p.mean)
-    if out is not None:  # noqa: SIM102 (numba leaves out what hangs on None alone)
-        if out.y_cov.size > 0:
-            put_y(lanes, z, points, below, columns, factor, p, first, count, t, out)
+    if out.seen:
+        put_y(lanes, z, points, below, columns, factor, p, first, count, t, out)
     read_y(lanes, z, g, first, count, t, s.y)
     for i in range(m):
         seen = load(lanes, s.y, i * w)
@@ -248,7 +247,7 @@ def look_points(lanes, z, g, code, s, p, points, first, count, t, out, sums):
             value = unless_nan(seen, splat_at(lanes, factor, i * q + j), zero)
             store(lanes, below, at, value)
     put_weights(lanes, points, q, p.weights)
-    orthogonalise(lanes, p.rows, p.weights, n + m, columns, 0, p.u, p.d, p.scratch)
+    orthogonalise(lanes, p.rows, p.weights, n + m, columns, plain(0), p.u, p.d, p.scratch)
     absorb(lanes, n, m, s, p, sums)
 
 

@@ -23,9 +23,9 @@ from statespace.kernels.factor import (
 )
 from statespace.kernels.given import add_rows_of, read_y, row_of
 from statespace.kernels.lanes import load, splat, splat_at, store, width
-from statespace.kernels.memory import ahead, number, span
+from statespace.kernels.memory import ahead, number
 from statespace.kernels.products import add_product, by_rows, set_zero
-from statespace.kernels.strips import add_dot, turn_triangle
+from statespace.kernels.strips import turn_triangle
 from statespace.kernels.whitening import whiten_by
 
 __all__ = [
@@ -45,8 +45,8 @@ __all__ = [
 class Net(NamedTuple):
     """Lane memory beside `Scratch`.
 
-    Arguments of activations (n or m), their slopes (n) and (m), a correction of the mean (n), and
-    C_t and C_t P, (m, n) each.
+    Arguments of activations (n or m), their slopes (n) and (m), a correction of the mean (n), C_t
+    and C_t P, (m, n) each, C_t P C_t' and R, (m, m) each.
     """
 
     at: Any
@@ -55,6 +55,8 @@ class Net(NamedTuple):
     step: Any
     c: Any
     spread: Any
+    y: Any
+    noise: Any
     end: Any
 
 
@@ -67,7 +69,9 @@ def net_memory(lanes, z, start):
     step = ahead(reads, z.m * w)
     c = ahead(step, z.n * w)
     spread = ahead(c, z.m * z.n * w)
-    return Net(start, moves, reads, step, c, spread, ahead(spread, z.m * z.n * w))
+    y = ahead(spread, z.m * z.n * w)
+    noise = ahead(y, z.m * z.m * w)
+    return Net(start, moves, reads, step, c, spread, y, noise, ahead(noise, z.m * z.m * w))
 
 
 @called
@@ -165,35 +169,50 @@ def look_network(lanes, z, g, code, s, net, dense, turns, first, count, t, fresh
 
 
 @called
+def noise_at(lanes, z, g, t, out):
+    """The lower triangle of R at row t, (m, m), of its root."""
+    m, q = z.m, z.q
+    factor = ahead(g.root, row_of(g.root_rows, t) * m * q)
+    for i in range(m):
+        for j in range(i + 1):
+            value = number(factor, 0.0)
+            for h in range(q):
+                value += factor[i * q + h] * factor[j * q + h]
+            store(lanes, out, (i * m + j) * width(lanes), splat(lanes, value))
+
+
+@called
 def foresee(lanes, z, g, code, s, net, cov, first, count, t, out):
     """Moments of y before it is seen, of a belief of covariance `cov`, into `out` (see `Rows`)."""
     w, n, m = width(lanes), z.n, z.m
     c = ahead(g.c, row_of(g.c_rows, t) * m * n)
-    factor = ahead(g.root, row_of(g.root_rows, t) * m * z.q)
+    if t == 0 or g.root_rows > 1:
+        noise_at(lanes, z, g, t, net.noise)
     read_at(lanes, z, g, first, count, t, s.x, net.at)
     activate(lanes, code, net.at, m, net.at, net.reads, net.reads, 1)
     for i in range(m * n):
         store(lanes, net.c, i * w, splat_at(lanes, c, i))
     scale_rows(lanes, net.reads, m, n, n, net.c)
     by_rows(lanes, net.c, m, cov, n, n, net.spread)
-    put_lanes(lanes, net.at, m, count, span(out.y_mean, (first * z.t_max + t) * m), z.t_max * m)
-    whole, far = span(out.y_cov, (first * z.t_max + t) * m * m), z.t_max * m * m
+    put_lanes(lanes, net.at, m, count, ahead(out.y_mean, (first * z.t_max + t) * m), z.t_max * m)
+    by_rows(lanes, net.spread, m, net.c, m, n, net.y)
+    whole, far = ahead(out.y_cov, (first * z.t_max + t) * m * m), z.t_max * m * m
     for i in range(m):
         for j in range(i + 1):
-            noise = number(factor, 0.0)
-            for h in range(z.q):
-                noise += factor[i * z.q + h] * factor[j * z.q + h]
-            own, other = ahead(net.spread, i * n * w), ahead(net.c, j * n * w)
-            store(lanes, net.step, 0, add_dot(lanes, splat(lanes, noise), own, other, n))
-            for lane in range(count):
-                whole[lane * far + i * m + j] = net.step[lane]
-                whole[lane * far + j * m + i] = net.step[lane]
+            at = (i * m + j) * w
+            value = load(lanes, net.y, at) + load(lanes, net.noise, at)
+            store(lanes, net.y, at, value)
+            store(lanes, net.y, (j * m + i) * w, value)
+    put_lanes(lanes, net.y, m * m, count, whole, far)
 
 
 @called
 def put_lanes(lanes, source, entries, count, out, far):
     """Lane memory into rows of an array that lie `far` apart, one for each lane."""
     w, i = width(lanes), 0
+    if w == 1:
+        copy(lanes, source, out, entries)
+        return
     while i < entries:  # eight at a time, while what is read is near
         stop = min(i + 8, entries)
         for lane in range(count):

@@ -14,7 +14,7 @@ from statespace.kernels.compiling import called, inner, kernel
 from statespace.kernels.factor import SUMS, copy, pk
 from statespace.kernels.given import begin, given_of, sizes_of
 from statespace.kernels.lanes import width
-from statespace.kernels.memory import ahead, apart, hold, room, set_of, span
+from statespace.kernels.memory import ahead, apart, hold, plain, room, set_of, span
 from statespace.kernels.network_back import adjoint_memory, look_back, step_back
 from statespace.kernels.network_rows import look_network, move_network, net_memory
 from statespace.kernels.scratch import Row, clear, scratch
@@ -76,7 +76,7 @@ def again(lanes, z, g, codes, s, net, dense, keeping, first, count, start, stop,
         copy(lanes, s.x, ahead(h.seen, slot * belief * w), belief)
         row = row_in(lanes, z, keeping, h, slot)
         look_network(
-            lanes, z, g, f_code, s, net, dense, True, first, count, t, t == start, row, sums
+            lanes, z, g, f_code, s, net, dense, plain(True), first, count, t, t == start, row, sums
         )
 
 

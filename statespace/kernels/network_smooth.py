@@ -23,7 +23,7 @@ from statespace.kernels.factor import SUMS, copy, filled, pk, spread_out
 from statespace.kernels.given import begin, given_of, row_of, sizes_of
 from statespace.kernels.held import back_memory, held_memory, slot_of
 from statespace.kernels.lanes import load, splat_at, store, width
-from statespace.kernels.memory import ahead, apart, hold, room, set_of, span
+from statespace.kernels.memory import ahead, apart, hold, plain, room, set_of, span
 from statespace.kernels.network_rows import (
     look_network,
     move_network,
@@ -97,7 +97,7 @@ def ahead_network(lanes, z, g, codes, s, net, keeps, first, count, start, stop, 
         copy(lanes, net.moves, ahead(slopes, slot * n * w), n)
         row = slot_of(lanes, z, keeping, h, slot)
         look_network(
-            lanes, z, g, f_code, s, net, dense, False, first, count, t, t == start, row, sums
+            lanes, z, g, f_code, s, net, dense, plain(False), first, count, t, t == start, row, sums
         )
         copy(lanes, s.x, ahead(h.xf, slot * n * w), n)
         spread_out(lanes, n, s.u, s.d, ahead(h.pf, slot * n * n * w))

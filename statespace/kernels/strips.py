@@ -15,7 +15,16 @@ from numba.extending import intrinsic, overload
 from statespace.kernels.lanes import LanesType, VectorType, load, splat_at, store, width
 from statespace.kernels.memory import ahead
 
-__all__ = ["add_dot", "add_scaled", "eight", "take_away", "turn_column", "turn_triangle", "weigh"]
+__all__ = [
+    "add_dot",
+    "add_scaled",
+    "all_of",
+    "eight",
+    "take_away",
+    "turn_column",
+    "turn_triangle",
+    "weigh",
+]
 
 
 def _strip(entries: int) -> Any:
@@ -55,7 +64,7 @@ def _total(typing: Any, x: Any) -> Any:
 
 
 @intrinsic
-def _all(typing: Any, lanes: Any, x: Any) -> Any:
+def all_of(typing: Any, lanes: Any, x: Any) -> Any:
     """The number of a single lane in all of a strip."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -177,7 +186,7 @@ def _add_scaled(lanes, out, factor, x, count):
     def one(lanes, out, factor, x, count):
         j = 0
         if count >= _LEAST:
-            by = _all(eight(), factor)
+            by = all_of(eight(), factor)
             while j + 8 <= count:
                 store(eight(), out, j, load(eight(), out, j) + by * load(eight(), x, j))
                 j += 8
@@ -273,7 +282,7 @@ def _turn_column(lanes, u, gain, turn, v, count):
     def one(lanes, u, gain, turn, v, count):
         j = 0
         if count >= 8:
-            by, up = _all(eight(), turn), _all(eight(), v)
+            by, up = all_of(eight(), turn), all_of(eight(), v)
             while j + 8 <= count:
                 q, g = load(eight(), u, j), load(eight(), gain, j)
                 store(eight(), u, j, q + g * by)
@@ -306,7 +315,7 @@ def _weigh(lanes, zero, x, weights, out, count):
     def one(lanes, zero, x, weights, out, count):
         j, size = 0, zero
         if count >= _LEAST:
-            total = _all(eight(), zero)
+            total = all_of(eight(), zero)
             while j + 8 <= count:
                 part = load(eight(), x, j)
                 scaled = part * load(eight(), weights, j)

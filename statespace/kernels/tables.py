@@ -120,6 +120,8 @@ class Ends(NamedTuple):
 class Rows(NamedTuple):
     """Filtered moments of a model that is linearised, out; an axis of length 0: not wanted.
 
+    Nothing is where `ends.last` has no series.
+
     Attributes:
         ends: Means, and the last rows.
         covs: Filtered and predicted covariances, (2, sets, series, T, n, n).

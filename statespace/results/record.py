@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from statespace.errors import FieldError, InputError, expected
 from statespace.sequences import Index, read_count
-from statespace.shapes import active_rows, align
+from statespace.shapes import active_rows, align, together
 
 __all__ = ["KINDS", "Axes", "Record", "check_kind", "make_generator", "nothing", "stddev"]
 
@@ -120,7 +120,7 @@ class Record:
         held = {name: vars(self).get(name) for name in self.layout}
         fields = {name: value for name, value in held.items() if value is not None}
         shapes = [v.shape[: v.ndim - self.layout[k].inner] for k, v in fields.items()]
-        lengths = self.lengths.expand(torch.broadcast_shapes(self.lengths.shape, *shapes))
+        lengths = self.lengths.expand(together(self.lengths.shape, *shapes))
         object.__setattr__(self, "lengths", lengths)
         for name, value in self._whole(fields).items():
             object.__setattr__(self, name, value)
@@ -129,12 +129,13 @@ class Record:
     def _whole(self, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Fields with the batch of the record, NaN beyond each length, the rank of the data."""
         lengths, batch, whole = self.lengths, self.lengths.shape, {}
+        shortest = int(lengths.min()) if lengths.numel() else 0
         for name, value in fields.items():
             axes = self.layout[name]
             inner = value.shape[value.ndim - axes.inner :]
             full = value.expand(batch + inner)
             if axes.rows:
-                full = _blank(full, lengths - axes.short, len(batch))
+                full = _blank(full, lengths, axes.short, len(batch), shortest)
             for axis in axes.of_y if self.univariate else ():
                 full = full.squeeze(axis)
             whole[name] = full
@@ -173,14 +174,12 @@ class Record:
         return f"batch={tuple(longs.shape)}, T={low if low == high else f'{low}..{high}'}"
 
 
-def _blank(x: Tensor, lengths: Tensor, batch_ndim: int) -> Tensor:
-    """NaN in the rows beyond the lengths of x (*batch, rows, ...)."""
-    if not x.is_floating_point():
-        return x
+def _blank(x: Tensor, lengths: Tensor, short: int, batch_ndim: int, shortest: int) -> Tensor:
+    """NaN in the rows beyond the lengths, less `short`, of x (*batch, rows, ...)."""
     rows = x.shape[batch_ndim]
-    if bool((lengths >= rows).all()):
+    if shortest - short >= rows or not x.is_floating_point():
         return x
-    inside = active_rows(lengths, rows)
+    inside = active_rows(lengths - short, rows)
     return torch.where(align(inside, x.ndim), x, torch.full_like(x, torch.nan))
 
 

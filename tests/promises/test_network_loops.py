@@ -158,6 +158,18 @@ def test_the_generic_loop_says_the_same(
         close(a, b, bound)
 
 
+def test_points_may_weigh_more_in_covariances(answered: list[bool], monkeypatch: Any) -> None:
+    """Moments of y seen through an activation, where the point in the middle has two weights."""
+    case, method = CASES[3], ss.UnscentedKalman(alpha=0.9, beta=2.0, kappa=1.0)
+    model, data = case.model(), case.data()
+    ours = model.filter(**data, method=method)
+    assert answered == [True]
+    generic(monkeypatch)
+    theirs = model.filter(**data, method=method)
+    for name in ("mean", "cov", "y_mean", "y_cov", "increments"):
+        close(getattr(ours, name), getattr(theirs, name), 1e-10)
+
+
 @NUMBERS
 @TABLE
 def test_gradient_and_smoother_of_the_generic_loop(

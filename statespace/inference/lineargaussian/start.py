@@ -15,7 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from statespace.inference.lineargaussian.system import System, together
+from statespace.inference.lineargaussian.system import System
+from statespace.shapes import together
 
 _WIDE = 1e4  # a prior variance this many times the observed noise is kept in columns
 

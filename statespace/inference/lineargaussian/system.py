@@ -11,6 +11,7 @@ from torch import Tensor
 
 from statespace.gaussian import Gaussian
 from statespace.linalg import Covariance
+from statespace.shapes import together
 
 
 class Step(NamedTuple):
@@ -109,14 +110,6 @@ class System:
             R=cut(self.R),
             prior=prior,
         )
-
-
-def together(*shapes: torch.Size) -> torch.Size:
-    """`torch.broadcast_shapes`, which is slow, asked only where shapes differ."""
-    different = {shape for shape in shapes if shape}
-    if len(different) > 1:
-        return torch.broadcast_shapes(*different)
-    return different.pop() if different else torch.Size()
 
 
 def time_first(x: Tensor, event_rank: int, batch_rank: int) -> Tensor:

@@ -8,6 +8,7 @@ a GPU, where an innovation has no variance to rounding, and where numbers overfl
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -118,12 +119,22 @@ def _filter(
 ) -> NDArray[Any] | None:
     """Log-likelihoods (1, series); None where the generic loop is to be asked."""
     value, bad = np.empty((2, 1, posed.series))
+    told = _nothing(posed.number) if out is None else out
     if posed.points is None:
         marks = np.empty((0, 0, 0), posed.number) if marks is None else marks
-        posed.run("filter_network", value, bad, HELD, marks, out)
+        posed.run("filter_network", value, bad, HELD, marks, told)
     else:
-        posed.run("filter_points", value, bad, posed.points, out)
+        posed.run("filter_points", value, bad, posed.points, told)
     return None if bad.any() or not np.isfinite(value).all() else value
+
+
+@cache
+def _nothing(number: Any) -> Rows:
+    """No rows: one compiled loop serves whoever wants them and whoever does not."""
+    axes = (4, 4, 3, 4, 5, 2, 2, 6, 4, 5)
+    empty = [np.empty((1,) + (0,) * (k - 1), number) for k in axes]
+    empty[6] = np.empty((1, 0), np.int64)
+    return Rows(Ends._make(empty[:7]), *(x for x in empty[7:]))
 
 
 def _end(posed: Posed, ends: Ends) -> Gaussian:

@@ -22,7 +22,7 @@ from statespace.inference.linearising.loop import Linearised, Passed, Plan, run
 from statespace.inference.linearising.reading import moments_of
 from statespace.inference.linearising.refusing import refusal
 from statespace.inference.linearising.smoothing import filtered, smoothed
-from statespace.inference.linearising.task import Task, last_read, rows_of, starting, task
+from statespace.inference.linearising.task import Task, bare, last_read, rows_of, starting, task
 from statespace.interface import Context, Filter, GaussianLatent, Info, Kind, Network, Row, State
 from statespace.interface.methods import Repeated
 from statespace.linalg import Covariance, tria
@@ -176,8 +176,7 @@ class Linearising(Filter):
     ) -> State:
         if state is not None:
             return state
-        first = starting(model, data.batch_shape, data.condition)
-        return replace(first, generator=generator)
+        return bare(model, data.batch_shape, data.condition, generator)
 
     def _network(self, model: Any, at: Task) -> Network | None:
         """What compiled loops are asked with; None where they are not asked."""

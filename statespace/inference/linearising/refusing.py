@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from statespace.densities import is_gaussian, rooted
 from statespace.inference.linearising.linear import linear, network
 from statespace.inference.linearising.task import starting
-from statespace.interface import Context
+from statespace.interface import Context, LinearGaussian, Network
 from statespace.interface.walking import view
 from statespace.sequences import Sequences
 
@@ -36,16 +36,29 @@ def refusal(method: Any, model: Any, data: Sequences | None) -> str | None:
             f"{name} needs every y where the memory reads it, as that of {kind} does, and some are "
             "missing. Use ParticleFilter, which draws them."
         )
-    if not model.ready or linear(model) is not None:  # without values: asked again when it is
+    if not model.ready or isinstance(model, LinearGaussian):  # unready: asked again when it is
         return None
     net = None if model.reads else network(model)
+    if net is not None and net.linear:
+        return None
     if net is not None and net.prior.diffuse is not None and bool(net.prior.diffuse.any()):
         return (
             f"{name} linearises {kind} about a mean, and a diffuse start has none. Give initial "
             "moments, or state= to go on from data. Methods that serve a diffuse start: Kalman, of "
             "linear models."
         )
-    return _without_moments(name, model) if method.asks_moments else None
+    if not method.asks_moments or (net is not None and _finite(net)):
+        return None
+    return _without_moments(name, model)
+
+
+def _finite(net: Network) -> bool:
+    """Whether that says that y has moments, without a look at its density."""
+    if not net.emission.name or net.log_scale is not None:
+        return False
+    read = net.readout
+    parts = (net.prior.mean, read.weight, read.bias, read.noise.root)
+    return all(bool(torch.isfinite(x).all()) for x in parts)
 
 
 @torch.no_grad()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Size, Tensor
+from torch import Generator, Size, Tensor
 
 from statespace.beliefs import Tree
 from statespace.errors import InputError, expected
@@ -18,7 +18,7 @@ from statespace.linalg import Covariance, tria
 from statespace.sequences import Sequences
 from statespace.shapes import row_at, tmap
 
-__all__ = ["Rows", "Task", "gaussian", "last_read", "rows_of", "starting", "task"]
+__all__ = ["Rows", "Task", "bare", "gaussian", "last_read", "rows_of", "starting", "task"]
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,18 @@ def rows_of(data: Sequences | Row) -> Rows:
 
 def starting(model: Any, batch: Size, condition: Tree) -> State:
     """Before any row. What p(z_1) sees of the first row is not there yet, and stands at zero."""
-    at = begin(model, batch, condition)
+    at = bare(model, batch, condition, torch.default_generator)
     t = torch.zeros((), dtype=torch.int64, device=model.device)
     u = torch.zeros(*batch, model.input_dim, dtype=model.dtype, device=model.device)
-    belief = gaussian(model, Context(t, u, view(model, at.memory, u)), batch)
+    return replace(at, belief=gaussian(model, Context(t, u, view(model, at.memory, u)), batch))
+
+
+def bare(model: Any, batch: Size, condition: Tree, generator: Generator) -> State:
+    """The same with no belief, for a pass: that makes its own, of what p(z_1) sees."""
+    at = begin(model, batch, condition)
     y = at.y if "y" in model.reads else at.y[..., :0]
-    return State(0, belief, at.memory, y, torch.default_generator)
+    none: Any = None
+    return State(0, none, at.memory, y, generator)
 
 
 def task(model: Any, rows: Rows, state: State) -> Task:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from statespace.errors import InputError, InputTypeError, expected
 from statespace.gaussian import Gaussian
 from statespace.parameters import CovarianceSlot, Declaration, Fixed, Param, Slot, Varying
+from statespace.shapes import together
 
 __all__ = [
     "MOMENTS",
@@ -69,7 +70,7 @@ class Parameters:
     @property
     def batch_shape(self) -> torch.Size:
         """Leading axes of the parameters: one model each."""
-        return torch.broadcast_shapes(*(slot.batch_shape for _, slot in self._slots()))
+        return together(*(slot.batch_shape for _, slot in self._slots()))
 
     @property
     def num_params(self) -> int:

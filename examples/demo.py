@@ -1,10 +1,10 @@
 """Linear or recurrent: what moves the sunspot cycle?
 
-Linear dynamical systems and noisy tanh networks of two to six latent dimensions are fitted to the
-yearly sunspot numbers without their last four cycles. Two of these cycles choose the size of each
-and say when the training of a network stops. On the last two cycles, which nothing has seen, both
-are asked for the same numbers: log p of each year given the years before it, and a forecast of both
-cycles from the year before them, with nothing observed on the way.
+Linear dynamical systems and noisy tanh networks of two to five latent dimensions are fitted to the
+yearly sunspot numbers without their last six cycles. Four of these choose the size of each and say
+when the training of a network stops. On the last two cycles, which nothing has seen, both are asked
+for the same numbers: log p of each year given the years before it, and a forecast of both cycles
+from the year before them, with nothing observed on the way.
 
 The number of the linear system is exact. A network has no exact one, and is asked three times: by
 the extended and the unscented Kalman filter, which are approximations of unknown sign, and by
@@ -31,8 +31,8 @@ from tqdm import tqdm
 import statespace as ss
 from statespace.comparison import Comparison
 
-HELD_OUT = 22  # years: two cycles, to choose by and to test on
-SIZES = range(2, 7)
+CHOOSING, HELD_OUT = 44, 22  # years: four cycles to choose by, two to test on
+SIZES = range(2, 6)
 METHODS = {
     "extended": ss.ExtendedKalman(),
     "unscented": ss.UnscentedKalman(),
@@ -194,10 +194,10 @@ def main() -> None:
     y = ss.datasets.sunspots().sqrt()  # (289, 1)
     years = ss.datasets.sunspots(frame=True).index.year.to_numpy()
     train, test = y[:-HELD_OUT], y[-HELD_OUT:]
-    first, choosing = train[:-HELD_OUT], train[-HELD_OUT:]
+    first, choosing = train[:-CHOOSING], train[-CHOOSING:]
     print(
-        f"Yearly sunspot numbers (square roots): {years[0]} to {years[-2 * HELD_OUT - 1]} to learn "
-        f"from, {years[-2 * HELD_OUT]} to {years[-HELD_OUT - 1]} to choose by, "
+        f"Yearly sunspot numbers (square roots): {years[0]} to {years[len(first) - 1]} to learn "
+        f"from, {years[len(first)]} to {years[-HELD_OUT - 1]} to choose by, "
         f"{years[-HELD_OUT]} to {years[-1]} held out."
     )
 

@@ -24,149 +24,19 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 
 import torch
+from lds_and_rnn_records import Problem, Rows, silverbox, sunspots, tanks
+from lds_and_rnn_verdicts import LEVEL, Result, Tested, of_silverbox, of_sunspots, of_tanks
 from matplotlib.figure import Figure
 from torch import Tensor
 
 import statespace as ss
-from statespace.comparison import Comparison
 
-LEVEL = 0.9  # probability of the intervals
 DATA, LINEAR, RECURRENT = "#1a1a1a", "#0072b2", "#d55e00"
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Consecutive rows of a record: y (T, 1), and u (T, 1) where something drives it."""
-
-    y: Tensor
-    u: Tensor | None = None
-
-    def __getitem__(self, rows: slice) -> Rows:
-        return Rows(self.y[rows], None if self.u is None else self.u[rows])
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def cut(self, length: int) -> Rows:
-        """The same rows as a batch of short series, (number, length, 1), without the remainder."""
-        whole = len(self) // length * length
-        return Rows(
-            *(None if x is None else x[:whole].reshape(-1, length, 1) for x in (self.y, self.u))
-        )
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A record and what is tried on it.
-
-    Attributes:
-        name: What it is called.
-        unit: Of y.
-        train: What parameters are learned from.
-        before_valid, valid: What the validation part continues, and the part.
-        before_test, test: Likewise.
-        sizes: Numbers of states of the linear systems.
-        networks: Numbers of states of the networks.
-        learner: Of the networks.
-        piece: Length of the series into which a network's training rows are cut; None: one series.
-        shown: How many rows of the test part the figure shows.
-    """
-
-    name: str
-    unit: str
-    train: Rows
-    before_valid: Rows
-    valid: Rows
-    before_test: Rows
-    test: Rows
-    sizes: tuple[int, ...]
-    networks: tuple[int, ...]
-    learner: ss.Gradient
-    piece: int | None = None
-    shown: int = 400
-
-
-@dataclass(frozen=True)
-class Result:
-    """What the test part says about a fitted model; RMSEs in the unit of y."""
-
-    name: str
-    fit: ss.FitResult
-    score: ss.Score
-    valid: float  # the score that chose, per value
-    rmse: float
-    covered: float
-    free: ss.Forecast
-    free_rmse: float
-    free_covered: float
-
-
-# ------------------------------------------------------------------ the records
-
-
-def sunspots() -> Problem:
-    """Square roots of the numbers, whose spread does not grow with their level (see demo.py)."""
-    y = ss.datasets.sunspots().sqrt()
-    train, valid, test = y[:-88], y[-88:-44], y[-44:]
-    return Problem(
-        "Yearly sunspots",
-        "root of the sunspot number",
-        Rows(train),
-        Rows(train),
-        Rows(valid),
-        Rows(y[:-44]),
-        Rows(test),
-        sizes=(2, 3, 4, 5),
-        networks=(2, 3, 4),
-        learner=ss.Gradient(600, 2e-2, schedule="cosine", clip=10.0, patience=150),
-    )
-
-
-def tanks() -> Problem:
-    """Two experiments; the last third of the first one chooses, the second one is the test."""
-    u, y = ss.datasets.cascaded_tanks("estimation")
-    first = Rows(y, u)
-    u, y = ss.datasets.cascaded_tanks("validation")
-    second = Rows(y, u)
-    return Problem(
-        "Cascaded tanks",
-        "volts of the level sensor",
-        first[:700],
-        first[:700],
-        first[700:],
-        second[:50],
-        second[50:],
-        sizes=(2, 3, 4),
-        networks=(2, 3, 4),
-        learner=ss.Gradient(1500, 3e-2, schedule="cosine", clip=10.0),
-        shown=974,
-    )
-
-
-def silverbox() -> Problem:
-    """Short pieces of three realisations of a random multisine."""
-    u, y = ss.datasets.silverbox()
-    record = Rows(y, u)
-    return Problem(
-        "Silverbox",
-        "volts",
-        record[45000:53192],
-        record[60000:60100],
-        record[60100:64000],
-        record[100000:100100],
-        record[100100:108000],
-        sizes=(2, 4, 6),
-        networks=(4,),
-        learner=ss.Gradient(1500, 3e-2, schedule="cosine", clip=10.0),
-        piece=128,
-        shown=300,
-    )
-
+RECORDS = ((sunspots, of_sunspots), (tanks, of_tanks), (silverbox, of_silverbox))
 
 # ------------------------------------------------------------------ fit, choose, test
 
@@ -177,8 +47,11 @@ def fitted(problem: Problem) -> tuple[list[ss.FitResult], list[ss.FitResult]]:
     driven = 0 if train.u is None else 1
     linear = [ss.LDS(n, 1, driven).fit(train.y, train.u, seed=0) for n in problem.sizes]
     rows = train if problem.piece is None else train.cut(problem.piece)
+    stop = (problem.valid.y, problem.valid.u) if problem.stops else None
     networks = [
-        ss.NoisyRNN(n, 1, driven).fit(rows.y, rows.u, learner=problem.learner, seed=0)
+        ss.NoisyRNN(n, 1, driven).fit(
+            rows.y, rows.u, learner=problem.learner, validation=stop, seed=0
+        )
         for n in problem.networks
     ]
     return linear, networks
@@ -226,34 +99,29 @@ def root_mean_square(x: Tensor) -> float:
 # ------------------------------------------------------------------ what it prints and draws
 
 
-def report(problem: Problem, linear: Result, network: Result, table: Comparison) -> str:
+def report(tested: Tested) -> str:
     """The numbers of the test part, one line per model."""
-    head = f"{'':<16}{'per value':>11}{'RMSE':>11}{'90 %':>8}{'RMSE':>11}{'90 %':>8}   kind"
+    problem, linear, network = tested.problem, tested.linear, tested.network
     lines = [
-        f"{problem.name}: {len(problem.train)} rows to train on, {len(problem.valid)} to choose "
-        f"by, {len(problem.test)} held out",
-        f"{'':<16}{'log p':>11}{'one row':>11}{'covers':>8}{'free run':>11}{'covers':>8}",
-        head,
+        f"{problem.name}: {len(problem.train)} rows to learn from, {len(problem.valid)} to choose "
+        f"by, {len(problem.test)} held out; RMSE in {problem.unit}",
+        f"{'':<16}{'log p':>11}{'RMSE':>11}{f'{LEVEL:.0%}':>9}{'RMSE':>11}{f'{LEVEL:.0%}':>9}",
+        f"{'':<16}{'per value':>11}{'one row':>11}{'covers':>9}{'free run':>11}{'covers':>9}   kind",
     ]
     for one in (linear, network):
         lines.append(
-            f"{one.name:<16}{one.score.per_value:>11.4f}{one.rmse:>11.4g}{one.covered:>8.0%}"
-            f"{one.free_rmse:>11.4g}{one.free_covered:>8.0%}   {one.score.kind}"
+            f"{one.name:<16}{one.score.per_value:>11.4f}{one.rmse:>11.4g}{one.covered:>9.0%}"
+            f"{one.free_rmse:>11.4g}{one.free_covered:>9.0%}   {one.score.kind}"
         )
-    found = table.differences(linear.name)[network.name]
-    lines.append(f"{network.name} less {linear.name}, per row: {found}")
-    lines.append(f"free-run RMSE, {network.name} over {linear.name}: {ratio(linear, network):.2f}")
+    lines.append(f"{network.name} less {linear.name}, per row: {tested.difference}")
+    lines.append(f"free-run RMSE, {network.name} over {linear.name}: {tested.ratio:.2f}")
     return "\n".join(lines)
 
 
-def ratio(linear: Result, network: Result) -> float:
-    """Of the errors of the free runs."""
-    return network.free_rmse / linear.free_rmse
-
-
 @torch.no_grad()
-def draw(problem: Problem, linear: Result, network: Result, table: Comparison) -> Figure:
+def draw(tested: Tested) -> Figure:
     """The free runs beside what came, their errors, and who predicts better as rows go by."""
+    problem, linear, network = tested.problem, tested.linear, tested.network
     figure = Figure(figsize=(11, 7), layout="constrained")
     top, middle, low = figure.subplots(3, 1)
     rows = range(problem.shown)
@@ -267,8 +135,7 @@ def draw(problem: Problem, linear: Result, network: Result, table: Comparison) -
     top.set_ylabel(problem.unit)
     middle.set_title("Errors of the free runs")
     middle.set_ylabel(problem.unit)
-    gap = (table[network.name].rows - table[linear.name].rows)[0].cumsum(0)
-    low.plot(gap, color=RECURRENT)
+    low.plot(tested.gaps().cumsum(0), color=RECURRENT)
     low.axhline(0, color=DATA, linewidth=0.8)
     low.set_title(
         f"Log-likelihood of {network.name} less that of {linear.name}, summed up, in nats"
@@ -282,9 +149,37 @@ def draw(problem: Problem, linear: Result, network: Result, table: Comparison) -
     return figure
 
 
-def run(problem: Problem, folder: Path | None) -> tuple[Result, Result, Comparison]:
-    """Fits, chooses, tests, prints and draws."""
-    began = time.perf_counter()
+def markdown(found: list[Tested], said: list[list[str]]) -> str:
+    """The table of a page, and what it says."""
+    lines = [
+        "| record | model | log p per value | RMSE, one row | 90 % covers | RMSE, free run "
+        "| 90 % covers |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for tested in found:
+        for one in (tested.linear, tested.network):
+            sign = "" if one.score.kind == "exact" else "~ "
+            lines.append(
+                f"| {tested.problem.name} | {one.name} | {sign}{one.score.per_value:.3f} "
+                f"| {one.rmse:.3g} {tested.problem.unit} | {one.covered:.0%} "
+                f"| {one.free_rmse:.3g} {tested.problem.unit} | {one.free_covered:.0%} |"
+            )
+    for tested, sentences in zip(found, said, strict=True):
+        lines += ["", f"## {tested.problem.name}", "", " ".join(sentences)]
+    return "\n".join(lines)
+
+
+def write(page: Path, found: list[Tested], said: list[list[str]]) -> None:
+    """Puts the table between the marks of the page."""
+    begin, end = "<!-- table -->", "<!-- end of table -->"
+    text = page.read_text(encoding="utf-8")
+    before, rest = text.split(begin)
+    new = f"{before}{begin}\n{markdown(found, said)}\n{end}{rest.split(end)[1]}"
+    page.write_text(new, encoding="utf-8")
+
+
+def compared(problem: Problem) -> Tested:
+    """Fits, chooses and tests."""
     linear_fits, network_fits = fitted(problem)
     linear = tested("LDS", *chosen(linear_fits, problem), problem)
     network = tested("noisy RNN", *chosen(network_fits, problem), problem)
@@ -296,38 +191,40 @@ def run(problem: Problem, folder: Path | None) -> tuple[Result, Result, Comparis
         inputs=before.u,
         test_inputs=test.u,
     )
-    print(report(problem, linear, network, table))
-    if folder is not None:
-        path = folder / f"{problem.name.lower().replace(' ', '_')}.png"
-        draw(problem, linear, network, table).savefig(path, dpi=120)
-        print(f"The figure is in {path.resolve()}")
-    print(f"{time.perf_counter() - began:.0f} s")
-    return linear, network, table
+    return Tested(problem, linear, network, table)
 
 
-RECORDS = (
-    (sunspots, lambda *_: None),
-    (tanks, lambda *_: None),
-    (silverbox, lambda *_: None),
-)
-
-
-def main(folder: Path | None) -> None:
-    """All three, or those whose data are there; asserts what the texts below say."""
+def main(figures: Path | None = None, page: Path | None = None) -> list[Tested]:
+    """All three, or those whose data are there; asserts what it says about them."""
     torch.set_num_threads(1)  # matrices of a few rows: a second thread only waits for the first
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+    found, said = [], []
     for make, judge in RECORDS:
+        began = time.perf_counter()
         try:
             problem = make()
         except ss.errors.DataError as error:
             print(f"{make.__name__} is left out. {error}\n")
             continue
-        judge(*run(problem, folder))
-        print()
+        one = compared(problem)
+        print(report(one))
+        sentences = judge(one)
+        print("\n".join(sentences))
+        if figures is not None:
+            figures.mkdir(parents=True, exist_ok=True)
+            path = figures / f"{problem.name.lower().replace(' ', '_')}.png"
+            draw(one).savefig(path, dpi=120)
+            print(f"The figure is in {path.resolve()}")
+        print(f"{time.perf_counter() - began:.0f} s\n")
+        found.append(one)
+        said.append(sentences)
+    if page is not None:
+        write(page, found, said)
+    return found
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--figures", type=Path, default=None, help="the folder for figures")
-    main(parser.parse_args().figures)
+    parser.add_argument("--write", type=Path, default=None, help="the page that holds the table")
+    asked = parser.parse_args()
+    main(asked.figures, asked.write)

@@ -106,12 +106,12 @@ def report(tested: Tested) -> str:
         f"{problem.name}: {len(problem.train)} rows to learn from, {len(problem.valid)} to choose "
         f"by, {len(problem.test)} held out; RMSE in {problem.unit}",
         f"{'':<16}{'log p':>11}{'RMSE':>11}{f'{LEVEL:.0%}':>9}{'RMSE':>11}{f'{LEVEL:.0%}':>9}",
-        f"{'':<16}{'per value':>11}{'one row':>11}{'covers':>9}{'free run':>11}{'covers':>9}   kind",
+        f"{'':<16}{'per value':>11}{'one row':>11}{'covers':>9}{'free run':>11}{'covers':>9}  kind",
     ]
     for one in (linear, network):
         lines.append(
             f"{one.name:<16}{one.score.per_value:>11.4f}{one.rmse:>11.4g}{one.covered:>9.0%}"
-            f"{one.free_rmse:>11.4g}{one.free_covered:>9.0%}   {one.score.kind}"
+            f"{one.free_rmse:>11.4g}{one.free_covered:>9.0%}  {one.score.kind}"
         )
     lines.append(f"{network.name} less {linear.name}, per row: {tested.difference}")
     lines.append(f"free-run RMSE, {network.name} over {linear.name}: {tested.ratio:.2f}")
@@ -126,23 +126,22 @@ def draw(tested: Tested) -> Figure:
     top, middle, low = figure.subplots(3, 1)
     rows = range(problem.shown)
     shown = problem.test.y[: problem.shown, 0]
-    top.plot(rows, shown, color=DATA, linewidth=1.0, label="held out")
+    top.plot(rows, shown, color=DATA, linewidth=3.0, alpha=0.35, label="held out")
     for one, color in ((linear, LINEAR), (network, RECURRENT)):
         mean = one.free.mean[: problem.shown, 0]
         top.plot(rows, mean, color=color, linewidth=1.0, label=f"{one.name}, free run")
-        middle.plot(rows, mean - shown, color=color, linewidth=0.8, label=one.name)
-    top.set_title(f"{problem.name}: {problem.shown} rows from the last one that was observed")
-    top.set_ylabel(problem.unit)
-    middle.set_title("Errors of the free runs")
-    middle.set_ylabel(problem.unit)
+        middle.plot(rows, mean - shown, color=color, linewidth=0.8)
+    middle.axhline(0, color=DATA, linewidth=0.8)
+    top.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
+    top.set_title(f"{problem.name}: {problem.shown} of {len(problem.test)} rows", loc="left")
+    middle.set_title("Errors of the free runs", loc="left")
+    for ax in (top, middle):
+        ax.set_ylabel(problem.unit)
     low.plot(tested.gaps().cumsum(0), color=RECURRENT)
     low.axhline(0, color=DATA, linewidth=0.8)
-    low.set_title(
-        f"Log-likelihood of {network.name} less that of {linear.name}, summed up, in nats"
-    )
+    low.set_title(f"log p of {network.name} less that of {linear.name}, summed up", loc="left")
+    low.set_ylabel("nats")
     low.set_xlabel("row of the test part")
-    for ax in (top, middle):
-        ax.legend(loc="upper right", ncols=3, frameon=False, fontsize="small")
     for ax in figure.axes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.margins(x=0.01)

@@ -82,7 +82,7 @@ def sunspots(
         Rows(test),
         sizes,
         networks,
-        learner=ss.Gradient(steps, 2e-2, schedule="cosine", clip=10.0),
+        learner=ss.Gradient(steps, 2e-2, "adamw", weight_decay=0.3, schedule="cosine", clip=10.0),
         stops=True,
         shown=len(test),
     )

@@ -83,6 +83,7 @@ def tested(name: str, fit: ss.FitResult, valid: float, problem: Problem) -> Resu
         fit=fit,
         score=score(model, before, test),
         valid=valid,
+        errors=one.innovations,
         rmse=root_mean_square(one.innovations),
         covered=float((one.innovations.abs() <= half).double().mean()),
         free=free,

@@ -26,11 +26,11 @@ _TWINS = 1e-6  # relative difference between two histories of EM (see `Dynamax.r
 _REPEATS = 3
 # What a fit consists of, and what does it; nothing of one is inside another.
 _STAGES = {
-    "door": "statespace.interface.fitting.read",
-    "start values": "statespace.LDS.start_values",
-    "E-step": "statespace.learning.em._expect",
-    "M-step": "statespace.learning.em._maximise",
-    "polish": "statespace.learning.em.polish",
+    "door": ("statespace.interface.fitting.read",),
+    "start values": ("statespace.LDS.start_values",),
+    "E-step": ("statespace.learning.em_climb.expect", "statespace.learning.em_climb.tried"),
+    "M-step": ("statespace.learning.em_climb.maximise",),
+    "polish": ("statespace.learning.em.polish",),
 }
 Say = Callable[[str], None]
 
@@ -78,7 +78,7 @@ def _clocks() -> Iterator[dict[str, float]]:
         return call
 
     with ExitStack() as stack:
-        for stage, path in _STAGES.items():
+        for stage, path in ((stage, p) for stage, paths in _STAGES.items() for p in paths):
             place, name = path.rsplit(".", 1)
             owner = ss.LDS if place.endswith("LDS") else sys.modules[place]
             stack.enter_context(patch.object(owner, name, timed(stage, getattr(owner, name))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -104,6 +105,16 @@ def _slope(function: Function, x: Tensor) -> Tensor:
 
 def _check_elementwise(function: Function, argument: str, todo: str) -> None:
     x = torch.tensor([0.3, 0.9, 0.6], dtype=torch.float64)
+    try:
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            slopes = function(x.clone().requires_grad_())
+    except Exception as error:
+        wanted, why = "a function of a tensor", f"one that fails on it ({error})"
+        raise InputTypeError(expected(argument, wanted, why, todo)) from error
+    if isinstance(slopes, Tensor) and not slopes.requires_grad:
+        wanted, why = "a function that torch can differentiate", "one without a gradient"
+        raise InputError(expected(argument, wanted, why, todo))
     with torch.no_grad():
         whole = function(x)
         if not isinstance(whole, Tensor) or whole.shape != x.shape:

@@ -134,7 +134,7 @@ def psd_root(p: Tensor, name: str = "covariance") -> Tensor:
     if not bool(torch.isfinite(p).all()):
         raise InputError(expected(name, "finite numbers", "NaN or inf", "Give finite entries"))
     if bool(((p - p.mT).abs() > 1e3 * eps * bound + 0.0).any()):
-        worst = float((p - p.mT).abs().max())
+        worst = float((p - p.mT).detach().abs().max())
         raise InputError(
             expected(
                 name,

@@ -114,9 +114,11 @@ def _difference(one: Entry, other: Entry) -> Difference:
 def _group(entries: Sequence[Entry], width: int, horizon: int, found: dict[str, str]) -> str:
     """The lines of one kind; a column of standard errors where there are any."""
     drawn = any(not math.isnan(e.score.stderr) for e in entries)
+    numbers = any(not math.isnan(e.rmse) for e in entries)  # categories have none
     ahead = f"rmse {horizon} ahead"
     head = f"{'model':<{width}}  {'log p(test)':>12}  " + (f"{'stderr':>8}  " if drawn else "")
-    head += f"{'per step':>10}  {'per value':>10}  {ahead:>14}  {'parameters':>10}"
+    head += f"{'per step':>10}  {'per value':>10}  "
+    head += (f"{ahead:>14}  " if numbers else "") + f"{'parameters':>10}"
     wide = max([len(text) for text in found.values()] + [len("difference")])
     head += f"  {'difference':>{wide}}" if found else ""
     lines = [f"{entries[0].score.kind} log-likelihoods", head]
@@ -126,7 +128,9 @@ def _group(entries: Sequence[Entry], width: int, horizon: int, found: dict[str, 
         lines.append(
             f"{e.name:<{width}}  {s.value:>12.3f}  "
             + (f"{error:>8}  " if drawn else "")
-            + f"{s.per_step:>10.4f}  {s.per_value:>10.4f}  {e.rmse:>14.4g}  {e.num_params:>10}"
+            + f"{s.per_step:>10.4f}  {s.per_value:>10.4f}  "
+            + (f"{e.rmse:>14.4g}  " if numbers else "")
+            + f"{e.num_params:>10}"
             + (f"  {found.get(e.name, ''):>{wide}}" if found else "")
         )
     return "\n".join(lines)

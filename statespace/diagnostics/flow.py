@@ -15,6 +15,7 @@ from statespace.diagnostics.jacobians import of_memory, of_states
 from statespace.errors import InputError, InputTypeError, MethodError, expected
 from statespace.interface import StateSpaceModel
 from statespace.interface.question import Question, read
+from statespace.sequences import Sequences
 
 __all__ = ["GradientFlow", "gradient_flow"]
 
@@ -88,11 +89,12 @@ class GradientFlow:
 
 
 def _words(rate: float, radius: float, largest: float, below: int, above: int) -> str:
-    ends = f"under 1e-6 from row {below} on" if below >= 0 else "never under 1e-6 for good"
-    over = f"over 1e6 at row {above}" if above >= 0 else "never over 1e6"
+    ends = f"vanished (under 1e-6) from row {below} on" if below >= 0 else "not vanished"
+    over = f"exploded (over 1e6) at row {above}" if above >= 0 else "not exploded"
     return (
-        f"gradients grow by {rate:+.4f} nats a step (log spectral radius {radius:+.4f}), "
-        f"by {math.exp(min(largest, 700.0)):.3g} at the most; {ends}, {over}"
+        f"log ||dz_t/dz_1|| changes by {rate:+.4f} nats a step (log spectral radius "
+        f"{radius:+.4f}); the norm is {math.exp(min(largest, 700.0)):.3g} at its largest; "
+        f"{ends}, {over}"
     )
 
 
@@ -152,6 +154,7 @@ def gradient_flow(
             todo = "Give y: what the memory holds follows from it."
             raise InputError(expected("y", "data, where nothing is latent", got, todo))
         data = read(model, y, inputs, Question(mask=mask, lengths=lengths, condition=condition))
+        _check_rows(data)
         return _flow(of_memory(model, data), data.active)
     if y is None and path is None:
         todo = "Give data, or the path z_1 .. z_T."
@@ -165,6 +168,7 @@ def gradient_flow(
         z = model.smooth(y, inputs, **told).mean
     else:
         z = _read_path(model, path)
+    _check_rows(data)
     wanted = (*data.batch_shape, data.T, model.latent.size)
     if tuple(z.shape) != wanted:
         todo = "Give one state for each row of the data."
@@ -184,6 +188,13 @@ def _check_serves(model: Any) -> None:
             f"of {type(model).__name__} is {model.latent}"
             + (", and its memory reads it." if "z" in model.reads else ".")
         )
+
+
+def _check_rows(data: Sequences) -> None:
+    least = int(data.lengths.min())
+    if least < 2:
+        todo = "Give longer series: a Jacobian leads from one row to the next."
+        raise InputError(expected("y", "at least two rows in every series", str(least), todo))
 
 
 def _read_path(model: Any, path: Any) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from statespace.diagnostics.checks import (
     moments,
 )
 from statespace.diagnostics.innovations import standardise
-from statespace.errors import InputError, expected, place
+from statespace.errors import InputError, InputTypeError, expected, place
 from statespace.results import Filtered
 from statespace.results.frames import names_of_y
 from statespace.results.record import position
@@ -99,6 +100,7 @@ def diagnose(filtered: Filtered, *, lags: int | None = None, fitted: int = 0) ->
 
     Raises:
         InputError: fewer than two rows, or lags that the series do not have.
+        InputTypeError: no filtered record.
 
     Example:
         >>> import torch
@@ -111,6 +113,10 @@ def diagnose(filtered: Filtered, *, lags: int | None = None, fitted: int = 0) ->
         ------------------------------------------------------------------------------------------
         y[0]  200  -0.023     0.931     +0.16      3.50   8.69 (0.562)  2.94 (0.230)  0.63 (0.059)
     """
+    given: Any = filtered
+    if not isinstance(given, Filtered):
+        got, todo = type(given).__name__, "Give model.filter(y)."
+        raise InputTypeError(expected("filtered", "a filtered record", got, todo))
     e = _standardised(filtered)
     there = e.isfinite()
     num_values = there.sum(-2)

@@ -228,7 +228,7 @@ class Gradient(Learner):
     ) -> Progress:
         if self.optimizer == "lbfgs":
             before = objective.value(objective.read())
-            end = polish(objective, max_iter=self.steps, report=report, away=away)
+            end = polish(objective, max_iter=self.steps, report=report, away=away, name="L-BFGS")
             return Progress(
                 history=[before, *end.history], converged=end.converged, reason=end.reason
             )

@@ -60,6 +60,7 @@ def polish(
     max_iter: int = 500,
     report: Callable[[int, float], None] | None = None,
     away: Watch | None = None,
+    name: str = "polish",
 ) -> Polished:
     """Climbs from where the model is to the nearest maximum, and leaves the model there.
 
@@ -68,6 +69,7 @@ def polish(
         max_iter: Steps at the most.
         report: Called with the step and the objective.
         away: Tells a likelihood without a maximum, to stop on the way there; see `watch`.
+        name: What the words about the end call it.
     """
     x = objective.read()
     if not x.numel():
@@ -77,7 +79,7 @@ def polish(
     few = x.numel() <= FEW and away is None  # units mean little where there may be no maximum
     x = _by_newton(climb, x) if few else _by_scales(climb, x)
     objective.write(x)
-    return _verdict(climb)
+    return _verdict(climb, name)
 
 
 class _Climb:
@@ -158,7 +160,7 @@ def _by_newton(climb: _Climb, x: Tensor) -> Tensor:
     return x
 
 
-def _verdict(climb: _Climb) -> Polished:
+def _verdict(climb: _Climb, name: str) -> Polished:
     """How the last climb ended, in words."""
     found, objective, history = climb.found, climb.objective, climb.history
     value = -found.value
@@ -168,14 +170,14 @@ def _verdict(climb: _Climb) -> Polished:
     enough = max(GAIN, 10 * objective.rounding(value))
     if found.status == "flat" or (found.status == "stalled" and found.gain <= enough):
         small = "the score is small" if score <= 10 * SCORE else "nothing is left to gain"
-        reason = f"{small} after polish ({score:.1e} nats per standard error)"
+        reason = f"{small} after {name} ({score:.1e} nats per standard error)"
         return Polished(True, reason, value, history, score)
     if found.status == "stopped":
-        reason = f"polish stopped after {len(history)} steps: {UNBOUNDED}"
+        reason = f"{name} stopped after {len(history)} steps: {UNBOUNDED}"
     elif found.status == "stalled":
-        reason = f"polish found no higher point, with the score at {score:.1e} per standard error"
+        reason = f"{name} found no higher point, with the score at {score:.1e} per standard error"
     else:
-        reason = f"polish took its {climb.max_iter} steps, with the score at {score:.1e}"
+        reason = f"{name} took its {climb.max_iter} steps, with the score at {score:.1e}"
     return Polished(False, reason, value, history, score)
 
 

@@ -24,3 +24,7 @@ __all__ = [
     "particles",
     "smoothed",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -65,7 +65,8 @@ def gradient_flow(flow: GradientFlow, *, factors: tuple[float, float] = (1e-6, 1
             color, width = (MEAN, 1.6) if len(lines) == 1 else (MUTED, 0.8)
             (norm,) = ax.plot(t, line, color=color, linewidth=width)
             steps = t if norms is flow.log_norms else (~np.isnan(line)).sum() - 1 - t
-            straight = np.where(np.isnan(line), np.nan, slope * steps / math.log(10))
+            line_of = slope * steps if np.isfinite(slope) else np.full(rows, np.nan)
+            straight = np.where(np.isnan(line), np.nan, line_of / math.log(10))
             (radius,) = ax.plot(t, straight, color=OTHER, linewidth=0.9, linestyle=(0, (4, 3)))
         for factor in factors:
             level = math.log10(factor)

@@ -50,6 +50,10 @@ def model(m: StateSpaceModel) -> Program:
         >>> drawn["y_3"].shape
         torch.Size([5, 1])
     """
+    given: Any = m
+    if not isinstance(given, StateSpaceModel):
+        got = type(given).__name__
+        raise InputTypeError(expected("m", "a model", got, "Give the model itself."))
     if not isinstance(m.latent, Real | Finite):
         todo = "Write its sites yourself, from `initial`, `transition` and `emission`."
         raise InputTypeError(expected("m", "a state that is Real or Finite", str(m.latent), todo))

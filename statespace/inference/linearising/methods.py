@@ -53,8 +53,8 @@ class ExtendedKalman(OverPaths):
     that of scope="step".
 
     Args:
-        iterations: How often the emission is linearised in a row; over paths, how many steps the
-            path moves at the most.
+        iterations: How often the emission is linearised in a row, once by default; over paths, how
+            many steps the path moves at the most, by default 50: it mostly stands still before.
         scope: "step", one row after the other, or "path".
 
     Example:
@@ -66,7 +66,7 @@ class ExtendedKalman(OverPaths):
         -633.4645636
     """
 
-    iterations: int = 1
+    iterations: int = None  # type: ignore[assignment]  # that of the scope
     scope: str = "step"
 
     references: ClassVar[tuple[str, ...]] = (
@@ -76,10 +76,13 @@ class ExtendedKalman(OverPaths):
     )
 
     def __post_init__(self) -> None:
-        read_count(self.iterations, name="iterations")
         if self.scope not in ("step", "path"):
             todo = "Choose one of them."
             raise InputError(expected("scope", '"step" or "path"', repr(self.scope), todo))
+        given: Any = self.iterations
+        if given is None:
+            object.__setattr__(self, "iterations", 50 if self._over else 1)
+        read_count(self.iterations, name="iterations")
 
     def refusal(self, model: Any, data: Any) -> str | None:
         """Over paths, a family that is not Gaussian."""
@@ -88,7 +91,7 @@ class ExtendedKalman(OverPaths):
 
     @property
     def _plan(self) -> Plan:
-        return Plan(Taylor(), Taylor(), self.iterations)
+        return Plan(Taylor(), Taylor(), 1 if self._over else self.iterations)
 
     @property
     def _over(self) -> bool:

@@ -74,6 +74,8 @@ def _emission(model: Any) -> Distribution:
 
 def not_gaussian(model: Any) -> str | None:
     """Why a path cannot be found by Gauss-Newton."""
+    if not model.ready:  # asked again when it is
+        return None
     if linear(model) is not None or is_gaussian(density := _emission(model)):
         return None
     return (

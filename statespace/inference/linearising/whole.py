@@ -52,20 +52,24 @@ class OverPaths(Linearising):
     ) -> Tensor:
         """(*batch,), differentiable; Laplace's at the most probable path.
 
-        Where a gradient is wanted the search goes on until the path stands still, and the gradient
-        knows that the path moves with the parameters.
+        The gradient is that at the path which stands still, to which the search goes on, and knows
+        that this path moves with the parameters; the value is that after `iterations` steps.
         """
         if not self._over or linear(model) is not None:
             return super().log_likelihood(model, data, generator, state)
         at = task(model, rows_of(data), self._begun(model, data, generator, state))
         path = Path.of(model, at, self._plan)
-        z = self._found(model, path).z
+        found = self._found(model, path)
         if not torch.is_grad_enabled():
-            return _value(path, z)[0]
-        end = climb(path, z, _MORE)
+            return _value(path, found.z)[0]
+        end = found if bool(found.settled.all()) else climb(path, found.z, _MORE)
         z = end.z.requires_grad_()
-        value, _ = _value(path, z)
-        return moving(value, z, path.log_joint, at.rows.active, end.settled)
+        value = moving(_value(path, z)[0], z, path.log_joint, at.rows.active, end.settled)
+        if end is found:
+            return value
+        with torch.no_grad():
+            stopped = _value(path, found.z)[0]
+        return value + (stopped - value).detach()
 
     def smooth_keeping(
         self, model: Any, data: Sequences, generator: Generator, state: State | None, keep: str

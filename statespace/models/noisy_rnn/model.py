@@ -126,7 +126,7 @@ class NoisyRNN(Letters, GaussianLatent, Climbable):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(latent_dim, obs_dim, input_dim)
+        check_sizes(latent_dim, obs_dim, input_dim, least_latent=1)
         check_dtype(dtype)
         n, m, p = latent_dim, obs_dim, input_dim
         self.latent, self.obs_dim, self.input_dim = Real(n), m, p

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from statespace.errors import InputError, InputTypeError, expected
 from statespace.interface import Context
@@ -22,15 +23,26 @@ def is_function(given: Any) -> bool:
 
 
 def check_callable(name: str, given: Any) -> None:
-    """Refuses what cannot be called.
+    """Refuses what cannot be called with two arguments.
 
     Raises:
-        InputTypeError: neither a function nor a Module.
+        InputTypeError: neither a function nor a Module, or one of other arguments.
     """
     if not callable(given):
         todo = f"Give {name}=lambda z, ctx: ..."
         got = f"{type(given).__name__} {given!r:.40}"
         raise InputTypeError(expected(name, "a function of (z, ctx), or an nn.Module", got, todo))
+    wanted = "(y, mean)" if name == "residual" else "(z, ctx)"
+    try:
+        signature = inspect.signature(given.forward if isinstance(given, nn.Module) else given)
+    except ValueError:  # written in C: it says nothing
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        todo = f"Give {name}=lambda {wanted[1:-1]}: ..., or a Module whose forward takes both."
+        got = f"one of {signature}"
+        raise InputTypeError(expected(name, f"a function of {wanted}", got, todo)) from None
 
 
 def called(name: str, function: Any, z: Tensor, ctx: Context, event: tuple[int, ...]) -> Tensor:

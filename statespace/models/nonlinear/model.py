@@ -113,7 +113,7 @@ class NonlinearGaussian(Parameters, GaussianLatent, Climbable):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(latent_dim, obs_dim, input_dim)
+        check_sizes(latent_dim, obs_dim, input_dim, least_latent=1)
         check_dtype(dtype)
         n, m = latent_dim, obs_dim
         self.latent, self.obs_dim, self.input_dim = Real(n), m, input_dim

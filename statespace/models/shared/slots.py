@@ -160,10 +160,10 @@ def make_slots(
     return nn.ModuleDict(slots)
 
 
-def check_sizes(latent_dim: int, obs_dim: int, input_dim: int) -> None:
+def check_sizes(latent_dim: int, obs_dim: int, input_dim: int, *, least_latent: int = 0) -> None:
     """Whole numbers, and at least one output."""
     for name, size, least in (
-        ("latent_dim", latent_dim, 0),
+        ("latent_dim", latent_dim, least_latent),
         ("obs_dim", obs_dim, 1),
         ("input_dim", input_dim, 0),
     ):

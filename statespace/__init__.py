@@ -19,15 +19,19 @@ if TYPE_CHECKING:
     from statespace.check import check_model, citation
     from statespace.comparison import compare
     from statespace.inference import (
+        FIVO,
         CubatureKalman,
         ExtendedKalman,
         GaussHermiteKalman,
+        ImportanceWeighted,
         Kalman,
         Laplace,
         ParticleFilter,
         PosteriorLinearisation,
         TeacherForcing,
         UnscentedKalman,
+        Variational,
+        Warmup,
     )
     from statespace.interface import StateSpaceModel
     from statespace.learning import EM, Gradient
@@ -40,6 +44,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EM",
+    "FIVO",
     "LDS",
     "AutoregressiveRNN",
     "CubatureKalman",
@@ -50,6 +55,7 @@ __all__ = [
     "Forecast",
     "GaussHermiteKalman",
     "Gradient",
+    "ImportanceWeighted",
     "Kalman",
     "Laplace",
     "NoisyRNN",
@@ -63,7 +69,9 @@ __all__ = [
     "TeacherForcing",
     "Trajectory",
     "UnscentedKalman",
+    "Variational",
     "Varying",
+    "Warmup",
     "check_model",
     "citation",
     "compare",
@@ -78,15 +86,19 @@ _NAMES = {  # where each name lives; imported when it is first asked for
     "check": ("check_model", "citation"),
     "comparison": ("compare",),
     "inference": (
+        "FIVO",
         "CubatureKalman",
         "ExtendedKalman",
         "GaussHermiteKalman",
+        "ImportanceWeighted",
         "Kalman",
         "Laplace",
         "ParticleFilter",
         "PosteriorLinearisation",
         "TeacherForcing",
         "UnscentedKalman",
+        "Variational",
+        "Warmup",
     ),
     "interface": ("StateSpaceModel",),
     "learning": ("EM", "Gradient"),

@@ -35,7 +35,16 @@ if TYPE_CHECKING:
     )
     from statespace.interface import StateSpaceModel
     from statespace.learning import EM, Gradient
-    from statespace.models import LDS, AutoregressiveRNN, NoisyRNN, NonlinearGaussian
+    from statespace.models import (
+        LDS,
+        SRNN,
+        VRNN,
+        AutoregressiveRNN,
+        DeepKalmanFilter,
+        LSTMStateSpace,
+        NoisyRNN,
+        NonlinearGaussian,
+    )
     from statespace.parameters import Fixed, Param, Varying
     from statespace.results import Filtered, FitResult, Forecast, Score, Smoothed, Trajectory
     from statespace.storage import load
@@ -46,8 +55,11 @@ __all__ = [
     "EM",
     "FIVO",
     "LDS",
+    "SRNN",
+    "VRNN",
     "AutoregressiveRNN",
     "CubatureKalman",
+    "DeepKalmanFilter",
     "ExtendedKalman",
     "Filtered",
     "FitResult",
@@ -57,6 +69,7 @@ __all__ = [
     "Gradient",
     "ImportanceWeighted",
     "Kalman",
+    "LSTMStateSpace",
     "Laplace",
     "NoisyRNN",
     "NonlinearGaussian",
@@ -102,7 +115,16 @@ _NAMES = {  # where each name lives; imported when it is first asked for
     ),
     "interface": ("StateSpaceModel",),
     "learning": ("EM", "Gradient"),
-    "models": ("LDS", "AutoregressiveRNN", "NoisyRNN", "NonlinearGaussian"),
+    "models": (
+        "LDS",
+        "SRNN",
+        "VRNN",
+        "AutoregressiveRNN",
+        "DeepKalmanFilter",
+        "LSTMStateSpace",
+        "NoisyRNN",
+        "NonlinearGaussian",
+    ),
     "parameters": ("Fixed", "Param", "Varying"),
     "results": ("Filtered", "FitResult", "Forecast", "Score", "Smoothed", "Trajectory"),
     "storage": ("load",),

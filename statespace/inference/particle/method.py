@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -196,13 +196,10 @@ class ParticleFilter(Filter):
             if found is not None:
                 end = replace(found.state, generator=generator)
                 return record_of(self.kind(model, data), data, found.told, end)
-            e, guide = self.encoding(model, data, at)
-            for row in rows_of(data, e):
-                if bool(row.active.any()):
-                    moved = move(model, at, row, self._how)
-                    at = moved.state
-                    rows.append(summarised(moved, row.active, held))
-        at = replace(at, t=at.t + data.T - len(rows), generator=generator, guide=guide)
+            for active, moved in self.walk(model, data, at, self._how):
+                at = moved.state
+                rows.append(summarised(moved, active, held))
+        at = replace(at, t=at.t + data.T - len(rows), generator=generator)
         return record(self.kind(model, data), data, rows, at)
 
     def log_likelihood(
@@ -216,10 +213,8 @@ class ParticleFilter(Filter):
             if found is not None:
                 value = torch.from_numpy(found.told.increments).sum(-1)
                 return value.reshape(data.batch_shape)
-            for row in rows_of(data, self.encoding(model, data, at)[0]):
-                if bool(row.active.any()):
-                    moved = move(model, at, row, self._how)
-                    at, total = moved.state, total + moved.increment
+            for _, moved in self.walk(model, data, at, self._how):
+                total = total + moved.increment
         return total
 
     def smooth(
@@ -232,11 +227,7 @@ class ParticleFilter(Filter):
             found = smooth_compiled(model, data, at, self._how, self.smoother, kind)
             if found is not None:
                 return found
-            steps: list[Moved] = []
-            for row in rows_of(data, self.encoding(model, data, at)[0]):
-                if bool(row.active.any()):
-                    steps.append(move(model, at, row, self._how, keep_y=True))
-                    at = steps[-1].state
+            steps = [m for _, m in self.walk(model, data, at, self._how, keep_y=True)]
             return smooth(model, data, steps, kind, self.smoother)
 
     def draws(
@@ -291,6 +282,28 @@ class ParticleFilter(Filter):
         y_mean, y_cov = prediction(moved)
         extra = {"ess": effective_size(belief.log_weights), "ancestors": moved.ancestors}
         return moved.state, Info(moved.predicted, belief, moved.increment, y_mean, y_cov, extra)
+
+    def walk(
+        self, model: Any, data: Sequences, at: State, how: Selection, *, keep_y: bool = False
+    ) -> Iterator[tuple[Tensor, Moved]]:
+        """The steps over all rows at which some series goes on, and which series do.
+
+        A guide encodes all rows at once, unless it may look at a memory that reads what is drawn
+        on the way.
+        """
+        e, guide = (), at.guide
+        drawn = not data.complete or at.belief.carried  # type: ignore[attr-defined]
+        each = isinstance(self.proposal, Guide) and self.proposal.causal
+        each = each and drawn and "y" in model.reads and "z" not in model.reads
+        if not each:
+            e, guide = self.encoding(model, data, at)
+        for row in rows_of(data, e):
+            if bool(row.active.any()):
+                if each:
+                    row, guide = self._encoded(model, at, row)
+                moved = move(model, at, row, how, keep_y=keep_y)
+                at = replace(moved.state, guide=guide)
+                yield row.active, replace(moved, state=at)
 
     def encoding(self, model: Any, data: Sequences, at: State) -> tuple[Tree, Tree]:
         """What the guide makes of the data, leaves (*batch, T, .), and where it stands then."""

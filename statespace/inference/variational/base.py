@@ -14,9 +14,8 @@ from torch import Generator, Tensor
 from statespace.beliefs import Real, Tree, map_space
 from statespace.inference.particle import ParticleFilter
 from statespace.inference.particle.select import Selection
-from statespace.inference.particle.stochastic import ParticleBelief, move
+from statespace.inference.particle.stochastic import ParticleBelief
 from statespace.interface import Amortised, Filter, Info, Row, State
-from statespace.interface.stepping import rows_of
 from statespace.interface.walking import Moment
 from statespace.results import Filtered, Forecast
 from statespace.sequences import Sequences
@@ -125,12 +124,9 @@ def stepped_weights(
         z, memory, y = particles.draws(model, state, num, generator)
         belief = ParticleBelief(z, even.log_weights, model.latent, carried=True)
         at = replace(at, t=state.t, belief=belief, memory=memory, y=y, guide=state.guide)
-    e, _ = particles.encoding(model, data, at)
     total = torch.zeros(data.batch_shape, dtype=model.dtype, device=model.device)
-    for row in rows_of(data, e):
-        if bool(row.active.any()):
-            moved = move(model, at, row, how)
-            at, total = moved.state, total + moved.increment
+    for _, moved in particles.walk(model, data, at, how):
+        at, total = moved.state, total + moved.increment
     found: Any = at.belief
     weights: Tensor = found.log_weights + total + math.log(num)
     return weights

@@ -10,10 +10,8 @@ from torch import Generator, Tensor
 from statespace.errors import InputError, expected
 from statespace.inference.particle import ParticleFilter
 from statespace.inference.particle.select import Selection
-from statespace.inference.particle.stochastic import move
 from statespace.inference.variational.base import GuidedMethod
 from statespace.interface import Kind, State, lend
-from statespace.interface.stepping import rows_of
 from statespace.particles import check_scheme
 from statespace.results import Smoothed
 from statespace.sequences import Sequences, read_count
@@ -95,10 +93,8 @@ class FIVO(GuidedMethod):
         total = torch.zeros(data.batch_shape, dtype=model.dtype, device=model.device)
         with lend(generator) as lent:
             at = particles.begin(model, data, lent, state)
-            for row in rows_of(data, particles.encoding(model, data, at)[0]):
-                if bool(row.active.any()):
-                    moved = move(model, at, row, how)
-                    at, total = moved.state, total + moved.increment
+            for _, moved in particles.walk(model, data, at, how):
+                total = total + moved.increment
         return total
 
     def smooth(

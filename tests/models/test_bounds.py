@@ -6,6 +6,8 @@ alarm has a chance below 1e-6 each. Seeds are fixed.
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,9 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 
 import statespace as ss
 from statespace.errors import InputError, MethodError
-from statespace.interface import Amortised, Guide
+from statespace.interface import Amortised, Guide, lend, seeded
+from statespace.interface.walking import contexts
+from statespace.sequences import read_sequences
 
 F64 = torch.float64
 LINEAR = [c for c in CASES if not c.tags and c.y.ndim < 4 and c.lengths is None]
@@ -141,7 +145,7 @@ def test_bounds_rise_to_the_likelihood() -> None:
     truth = float(lds.log_likelihood(**case.data()).detach().sum())
     ladder = [ss.Variational(kl="sampled"), *(ss.ImportanceWeighted(k) for k in (4, 16, 64))]
     values = [runs(model, method, case.data(), 60) for method in ladder]
-    for low, high in zip(values[:-1], values[1:], strict=True):
+    for low, high in itertools.pairwise(values):
         gap = high - low
         assert float(gap.mean()) > -5 * float(gap.std()) / 60**0.5
     assert float(values[-1].mean() - values[0].mean()) > 1.0
@@ -190,7 +194,7 @@ def test_three_bounds_with_one_sample_are_one_number(name: str, gaps: bool) -> N
     for method in (ss.Variational(kl="sampled"), ss.ImportanceWeighted(1), ss.FIVO(1)):
         found = model.log_likelihood(y, u, lengths=lengths, method=method, seed=4)
         values.append(found.detach())
-        slopes.append(torch.autograd.grad(found.sum(), [p for p in model.parameters()]))
+        slopes.append(torch.autograd.grad(found.sum(), list(model.parameters())))
     for other, grads in zip(values[1:], slopes[1:], strict=True):
         assert torch.allclose(other, values[0], rtol=1e-10, atol=1e-10)
         for a, b in zip(grads, slopes[0], strict=True):
@@ -201,8 +205,6 @@ def test_what_a_learner_climbs() -> None:
     """beta, free bits and balance change the objective, and never what is reported."""
     model = ss.SRNN(2, 2, hidden_dim=4, dtype=F64, seed=0, encoder="pointwise")
     y = torch.randn(3, 6, 2, dtype=F64, generator=torch.Generator().manual_seed(1))
-    from statespace.interface import lend, seeded
-    from statespace.sequences import read_sequences
 
     where = {"obs_dim": 2, "input_dim": 0, "dtype": F64, "device": torch.device("cpu")}
     data = read_sequences(y, None, **where)
@@ -237,7 +239,7 @@ def test_what_a_learner_climbs() -> None:
 
 
 def test_a_guide_that_sees_the_future() -> None:
-    """FIVO refuses it, with the reason; its filter proposes from the prior and never looks ahead."""
+    """FIVO refuses it, with the reason; a filter proposes from the prior and never looks ahead."""
     model = ss.DeepKalmanFilter(2, 1, hidden_dim=4, dtype=F64, seed=0)
     y = torch.randn(8, 1, dtype=F64, generator=torch.Generator().manual_seed(3))
     with pytest.raises(
@@ -261,10 +263,6 @@ def slopes_in_y(model: Any, y: Tensor, of: Any) -> Tensor:
 @pytest.mark.parametrize("name", ["VRNN", "LSTMStateSpace", "SRNN", "DeepKalmanFilter"])
 def test_nothing_of_the_model_sees_the_future(name: str) -> None:
     """Prior and emission of row 3 hang on no y from row 3 on; a causal e_3 on none after it."""
-    from dataclasses import replace
-
-    from statespace.interface.walking import contexts
-    from statespace.sequences import read_sequences
 
     where = {"obs_dim": 2, "input_dim": 0, "dtype": F64, "device": torch.device("cpu")}
     g = torch.Generator().manual_seed(3)
@@ -291,7 +289,6 @@ def test_nothing_of_the_model_sees_the_future(name: str) -> None:
 def test_an_encoder_reads_each_series_at_its_own_length(encoder: str) -> None:
     """Padding changes no e; and an anticausal one sees all that follows."""
     model: Any = ss.DeepKalmanFilter(2, 2, hidden_dim=4, dtype=F64, seed=0, encoder=encoder)
-    from statespace.sequences import read_sequences
 
     where = {"obs_dim": 2, "input_dim": 0, "dtype": F64, "device": torch.device("cpu")}
     y = torch.randn(3, 6, 2, dtype=F64, generator=torch.Generator().manual_seed(4))

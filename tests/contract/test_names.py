@@ -65,15 +65,15 @@ SIGNATURES: dict[str, tuple[Any, str]] = {
     ),
     "VRNN": (
         ss.VRNN,
-        "latent_dim obs_dim input_dim=0 * hidden_dim layers=1 cell='gru' family='gaussian' encoder=None "
-        "posterior=None num_categories=None num_components=None embedding_dim=None condition_dim=0 "
-        "min_scale=0.001 standardise=True dtype=torch.float32 seed=None",
+        "latent_dim obs_dim input_dim=0 * hidden_dim layers=1 cell='gru' family='gaussian' "
+        "encoder=None posterior=None num_categories=None num_components=None embedding_dim=None "
+        "condition_dim=0 min_scale=0.001 standardise=True dtype=torch.float32 seed=None",
     ),
     "SRNN": (
         ss.SRNN,
-        "latent_dim obs_dim input_dim=0 * hidden_dim layers=1 cell='gru' family='gaussian' encoder=None "
-        "posterior=None num_categories=None num_components=None embedding_dim=None condition_dim=0 "
-        "min_scale=0.001 standardise=True dtype=torch.float32 seed=None",
+        "latent_dim obs_dim input_dim=0 * hidden_dim layers=1 cell='gru' family='gaussian' "
+        "encoder=None posterior=None num_categories=None num_components=None embedding_dim=None "
+        "condition_dim=0 min_scale=0.001 standardise=True dtype=torch.float32 seed=None",
     ),
     "LSTMStateSpace": (
         ss.LSTMStateSpace,
@@ -116,7 +116,8 @@ GRADIENT = {
 
 NAMES = {
     "LDS", "NoisyRNN", "NonlinearGaussian", "AutoregressiveRNN", "TeacherForcing",
-    "DeepKalmanFilter", "LSTMStateSpace", "VRNN", "SRNN", "Variational", "ImportanceWeighted", "FIVO",
+    "DeepKalmanFilter", "LSTMStateSpace", "VRNN", "SRNN", "Variational",
+    "ImportanceWeighted", "FIVO", "Warmup",
     "Kalman", "ParticleFilter", "EM", "Gradient", "Param", "Fixed", "Varying", "Trajectory",
     "Filtered", "Smoothed", "Forecast", "Score", "FitResult", "load", "compare", "check_model",
     "citation", "datasets", "plot", "diagnostics",

@@ -266,6 +266,7 @@ class ParticleFilter(Filter):
     def begin(
         self, model: Any, data: Sequences, generator: Generator, state: State | None
     ) -> State:
+        """Where the rows begin, with a generator that has been lent."""
         if state is None:
             return self.start(model, data.batch_shape, data.condition, generator)
         return replace(state, generator=generator)

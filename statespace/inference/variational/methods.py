@@ -131,7 +131,9 @@ class Variational(_Bound):
     through the draws (Kingma and Welling 2014).
 
     `beta`, `free_bits` and `balance` change what a learner climbs, never the bound that is
-    reported.
+    reported. Where a missing y feeds the memory it is drawn on the way, row by row: the divergence
+    is then that at the draw, the gradient takes what was drawn as given, and the three settings
+    are not looked at.
 
     Args:
         num_samples: Paths for each series.

@@ -80,7 +80,7 @@ def draw(
     h = data.inputs[..., :0] if seen is None or not model.reads else seen[1].h
     e, _ = guide.encode_on(data, h, stands)
     if seen is not None and not guide.reads and not guide.reads_prior:
-        q = guide(None, e, seen[0], None)  # type: ignore[arg-type]
+        q = guide(None, e, seen[0], None)
         if type(q) is Independent and type(q.base_dist) is Normal:
             q = q.expand((*shape, data.T))
             return Trace(start, _drawn_by_rows(q), *seen, e, q)
@@ -149,8 +149,8 @@ def _side_by_side(rows: list[Distribution], shape: tuple[int, ...]) -> Distribut
         if type(q) is not Independent or type(q.base_dist) is not Normal:
             return None
         wide = q.expand(shape).base_dist
-        means.append(wide.loc)  # type: ignore[attr-defined]
-        scales.append(wide.scale)  # type: ignore[attr-defined]
+        means.append(wide.loc)
+        scales.append(wide.scale)
     return independent_normal(torch.stack(means, -2), torch.stack(scales, -2))
 
 

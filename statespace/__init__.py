@@ -19,19 +19,32 @@ if TYPE_CHECKING:
     from statespace.check import check_model, citation
     from statespace.comparison import compare
     from statespace.inference import (
+        FIVO,
         CubatureKalman,
         ExtendedKalman,
         GaussHermiteKalman,
+        ImportanceWeighted,
         Kalman,
         Laplace,
         ParticleFilter,
         PosteriorLinearisation,
         TeacherForcing,
         UnscentedKalman,
+        Variational,
+        Warmup,
     )
     from statespace.interface import StateSpaceModel
     from statespace.learning import EM, Gradient
-    from statespace.models import LDS, AutoregressiveRNN, NoisyRNN, NonlinearGaussian
+    from statespace.models import (
+        LDS,
+        SRNN,
+        VRNN,
+        AutoregressiveRNN,
+        DeepKalmanFilter,
+        LSTMStateSpace,
+        NoisyRNN,
+        NonlinearGaussian,
+    )
     from statespace.parameters import Fixed, Param, Varying
     from statespace.results import Filtered, FitResult, Forecast, Score, Smoothed, Trajectory
     from statespace.storage import load
@@ -40,9 +53,13 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EM",
+    "FIVO",
     "LDS",
+    "SRNN",
+    "VRNN",
     "AutoregressiveRNN",
     "CubatureKalman",
+    "DeepKalmanFilter",
     "ExtendedKalman",
     "Filtered",
     "FitResult",
@@ -50,7 +67,9 @@ __all__ = [
     "Forecast",
     "GaussHermiteKalman",
     "Gradient",
+    "ImportanceWeighted",
     "Kalman",
+    "LSTMStateSpace",
     "Laplace",
     "NoisyRNN",
     "NonlinearGaussian",
@@ -63,7 +82,9 @@ __all__ = [
     "TeacherForcing",
     "Trajectory",
     "UnscentedKalman",
+    "Variational",
     "Varying",
+    "Warmup",
     "check_model",
     "citation",
     "compare",
@@ -79,19 +100,32 @@ _NAMES = {  # where each name lives; imported when it is first asked for
     "check": ("check_model", "citation"),
     "comparison": ("compare",),
     "inference": (
+        "FIVO",
         "CubatureKalman",
         "ExtendedKalman",
         "GaussHermiteKalman",
+        "ImportanceWeighted",
         "Kalman",
         "Laplace",
         "ParticleFilter",
         "PosteriorLinearisation",
         "TeacherForcing",
         "UnscentedKalman",
+        "Variational",
+        "Warmup",
     ),
     "interface": ("StateSpaceModel",),
     "learning": ("EM", "Gradient"),
-    "models": ("LDS", "AutoregressiveRNN", "NoisyRNN", "NonlinearGaussian"),
+    "models": (
+        "LDS",
+        "SRNN",
+        "VRNN",
+        "AutoregressiveRNN",
+        "DeepKalmanFilter",
+        "LSTMStateSpace",
+        "NoisyRNN",
+        "NonlinearGaussian",
+    ),
     "parameters": ("Fixed", "Param", "Varying"),
     "results": ("Filtered", "FitResult", "Forecast", "Score", "Smoothed", "Trajectory"),
     "storage": ("load",),

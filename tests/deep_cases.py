@@ -112,6 +112,17 @@ def _rnn(name: str, y: Tensor, *tags: str, data: dict[str, Any] | None = None, *
     return DeepCase(name, make, y, tags=frozenset(tags), **data)
 
 
+def _deep(kind: str, name: str, y: Tensor, data: dict[str, Any] | None = None, **how: Any) -> Any:
+    data = data or {}
+    p = data["u"].shape[-1] if "u" in data else 0
+
+    def make(dtype: torch.dtype = F64) -> Any:
+        build = getattr(ss, kind)
+        return build(2, y.shape[-1], p, hidden_dim=4, dtype=dtype, seed=1, **how)
+
+    return DeepCase(f"{kind}, {name}", make, y, tags=frozenset({"latent", kind}), **data)
+
+
 RAGGED = {"lengths": torch.tensor([7, 4, 1])}
 HALF = torch.tensor([True, False, True, True, True, True, True])[:, None].expand(3, 7, 1)
 
@@ -138,5 +149,25 @@ CASES = [
          data=RAGGED),
     _rnn("tokens, gaps", _tokens(17, 4, 3, 7, 1), family="categorical", num_categories=4,
          data={"mask": HALF, **RAGGED}),
+    _deep("VRNN", "one series", _normal(20, 7, 2)),
+    _deep("VRNN", "lstm, ragged, inputs, condition", _normal(21, 3, 7, 2), cell="lstm",
+          condition_dim=2,
+          data={"u": _normal(22, 3, 10, 1), "condition": _normal(23, 3, 2), **RAGGED}),
+    _deep("VRNN", "gaps that are fed back", _holed(_normal(24, 3, 7, 2), (0, 2, 1), (1, 2))),
+    _deep("VRNN", "tokens, anticausal", _tokens(25, 4, 3, 7, 1), family="categorical",
+          num_categories=4, encoder="anticausal"),
+    _deep("LSTMStateSpace", "gaps, inputs", _holed(_normal(26, 3, 7, 2), (0, 2, 1), (1, 2)),
+          data={"u": _normal(27, 3, 10, 1), **RAGGED}),
+    _deep("LSTMStateSpace", "two batch axes, product", _normal(28, 2, 2, 7, 1),
+          posterior="product"),
+    _deep("SRNN", "ragged, inputs", _normal(29, 3, 7, 2),
+          data={"u": _normal(30, 3, 10, 1), **RAGGED}),
+    _deep("SRNN", "causal, gaps", _holed(_normal(31, 3, 7, 2), (0, 2, 1), (1, 2)),
+          encoder="causal"),
+    _deep("DeepKalmanFilter", "notes, gaps, inputs", _counts(32, 3, 7, 3).clamp_max(1),
+          family="bernoulli", data={"u": _normal(33, 3, 10, 2), **RAGGED}),
+    _deep("DeepKalmanFilter", "both ways, gaps", _holed(_normal(34, 3, 7, 2), (0, 2, 1), (1, 2)),
+          encoder="both"),
+    _deep("DeepKalmanFilter", "causal", _normal(35, 3, 7, 2), encoder="causal", posterior="mlp"),
 ]  # fmt: skip
 IDS = [c.name for c in CASES]

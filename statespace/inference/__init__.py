@@ -11,15 +11,20 @@ from statespace.inference.linearising import (
 )
 from statespace.inference.particle import ParticleFilter
 from statespace.inference.teacher import TeacherForcing
+from statespace.inference.variational import FIVO, ImportanceWeighted, Variational, Warmup
 
 __all__ = [
+    "FIVO",
     "CubatureKalman",
     "ExtendedKalman",
     "GaussHermiteKalman",
+    "ImportanceWeighted",
     "Kalman",
     "Laplace",
     "ParticleFilter",
     "PosteriorLinearisation",
     "TeacherForcing",
     "UnscentedKalman",
+    "Variational",
+    "Warmup",
 ]

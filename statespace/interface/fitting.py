@@ -39,6 +39,8 @@ def fit(
             raise InputTypeError(expected("validation", wanted, f"{len(pair)} parts", todo))
         held_out = read(model, *pair, Question(), name="validation")
     learner = model.default_learner() if learner is None else learner
+    if asked.method is None:
+        asked = replace(asked, method=model.learning_method())
     if not isinstance(learner, Learner):
         todo = "Give one, made: EM(), say."
         raise InputTypeError(expected("learner", "a Learner", f"{learner!r:.60}", todo))

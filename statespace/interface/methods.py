@@ -71,6 +71,25 @@ class Method(metaclass=Checked):
     ) -> Tensor:
         """(*batch,), differentiable."""
 
+    def objective(
+        self,
+        model: Any,
+        data: Sequences,
+        generator: Generator,
+        state: State | None = None,
+        step: int = 0,
+    ) -> Tensor:
+        """What a learner climbs at an update, (*batch,): the log-likelihood, unless annealed.
+
+        Args:
+            model: The model.
+            data: The data.
+            generator: Random numbers.
+            state: Where the data go on.
+            step: Updates made before.
+        """
+        return self.log_likelihood(model, data, generator, state)
+
     @abstractmethod
     def smooth(
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None
@@ -251,12 +270,15 @@ class Guide(nn.Module, metaclass=Checked):
 
     Attributes:
         causal: e_t looks at y up to t only: the guide may then propose in a filter.
-        reads: What `forward` looks at, of {"z", "h"}; where it reads nothing all z are drawn
-            at once.
+        reads: What `forward` looks at, of {"z", "h"}; where it reads nothing, and not the prior
+            either, all z are drawn at once.
+        reads_prior: Whether `forward` looks at the prior; where it does not, it may be given
+            None.
     """
 
     causal: bool = False
     reads: frozenset[str] = frozenset({"z", "h"})
+    reads_prior: bool = True
 
     @abstractmethod
     def encode(self, data: Sequences, h: Tensor) -> Tree:
@@ -266,6 +288,19 @@ class Guide(nn.Module, metaclass=Checked):
             data: What was observed; where not, a harmless number stands.
             h: The memory's, (*batch, T, H); zero wide where the memory reads z.
         """
+
+    def encode_on(self, data: Sequences, h: Tensor, memory: Tree) -> tuple[Tree, Tree]:
+        """`encode` for data that go on where others ended; a causal guide that remembers says how.
+
+        Args:
+            data: The rows that go on.
+            h: The memory's, as in `encode`.
+            memory: Where the guide stood, leaves (*batch, .); () at the beginning.
+
+        Returns:
+            e, and where the guide stands at each series' end.
+        """
+        return self.encode(data, h), ()
 
     @abstractmethod
     def forward(self, z: Tree, e: Tree, ctx: Context, prior: Distribution) -> Distribution:

@@ -136,6 +136,10 @@ class StateSpaceModel(Verbs, nn.Module, metaclass=_Model):
     def default_method(self) -> Method:
         """The method that the verbs use where none is given."""
 
+    def learning_method(self) -> Method:
+        """The method whose objective `fit` climbs where none is given: the default one."""
+        return self.default_method()
+
     @abstractmethod
     def default_learner(self) -> Learner:
         """The learner that `fit` uses where none is given."""

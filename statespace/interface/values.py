@@ -83,6 +83,7 @@ class State:
         method: The method whose state it is; given by the verbs.
         model: A description of the model whose state it is; given by the verbs.
         batch_shape: Series; given by the verbs.
+        guide: Where a guide that remembers stands, leaves (*batch, .); () without one.
     """
 
     t: int
@@ -93,6 +94,7 @@ class State:
     method: Method | None = None
     model: str = ""
     batch_shape: torch.Size = field(default=torch.Size())
+    guide: Tree = ()
 
     def __repr__(self) -> str:
         whose = "" if self.method is None else f"{self.method!r}, {self.model}, "

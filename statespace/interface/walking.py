@@ -120,29 +120,41 @@ def run_freely(model: Any, at: Moment, inputs: Tensor) -> tuple[Tree, Tensor, Te
     return stacked
 
 
-def contexts(model: Any, data: Sequences, z: Tree) -> tuple[Context, Context]:
+def contexts(
+    model: Any, data: Sequences, z: Tree, at: Moment | None = None
+) -> tuple[Context, Context]:
     """What z_t and y_t see, over all of time: the contexts of the transition and of the emission.
 
     Args:
         model: The model.
         data: The data; y complete where the memory reads it.
         z: Leaves (*sample, *batch, T, *event); None if the memory does not read it.
+        at: Where the data go on, over (*sample, *batch); the beginning if None.
     """
-    t = torch.arange(data.T, device=data.values.device)
+    t = torch.arange(data.T, device=data.values.device) + (0 if at is None else at.t)
     plain = Context(t, data.inputs, data.inputs[..., :0])
     if not model.reads:
         return plain, plain
-    z_0, y_0 = model.origin(data.batch_shape)
+    if at is None:
+        z_0, y_0 = model.origin(data.batch_shape)
+    else:
+        z_0, y_0 = at.z, at.y
     early = model.order == "h then z"
     read = _shifted(model, z, z_0) if early and "z" in model.reads else z
-    x = model.feed(*_looked_at(model, read, shift(data.values, y_0)), plain)
-    shape = x.shape[:-2]
-    memory = spread(model.path.start(data.batch_shape, data.condition), shape)
-    _, h = model.path.scan(memory, x, data.lengths)
+    values = data.values
+    if "y" in model.reads:
+        lead = torch.broadcast_shapes(values.shape[:-2], y_0.shape[:-1])
+        values = shift(values.expand(*lead, *values.shape[-2:]), y_0)
+    x = model.feed(*_looked_at(model, read, values), plain)
+    if at is None:
+        begun = spread(model.path.start(data.batch_shape, data.condition), x.shape[:-2])
+    else:
+        begun = at.memory
+    _, h = model.path.scan(begun, x, data.lengths)
     seen = Context(t, data.inputs, h)
     if early:
         return seen, seen
-    return Context(t, data.inputs, shift(h, model.path.read(memory))), seen
+    return Context(t, data.inputs, shift(h, model.path.read(begun))), seen
 
 
 def time_axis(part: Real | Finite, x: Tensor) -> int:

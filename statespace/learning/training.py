@@ -162,7 +162,7 @@ class Trainer:
 
     def _update(self, at: Progress, data: Sequences, state: Any) -> float | None:
         """One update; the objective per observed value before it, None if it was taken back."""
-        value, gradient = self._gradient(data, state)
+        value, gradient = self._gradient(data, state, at.step)
         if gradient is None:
             if at.step == 0 and at.rate == 1.0:
                 raise NumericalError(
@@ -191,13 +191,14 @@ class Trainer:
                 value.zero_()
         self.x.data.copy_(0.5 * (self.x.data + self.last))
 
-    def _gradient(self, data: Sequences, state: Any) -> tuple[float, Tensor | None]:
+    def _gradient(self, data: Sequences, state: Any, step: int) -> tuple[float, Tensor | None]:
         """Objective per observed value at x, and its gradient in x."""
         objective, count = self.objective, float(data.n_values.sum())
         objective.write(self.scale * self.x.detach())
         try:
             with torch.enable_grad():
-                log = objective.method.log_likelihood(objective.model, data, self.generator, state)
+                method, model = objective.method, objective.model
+                log = method.objective(model, data, self.generator, state, step)
                 value = log.double().sum() / count + log_prior(objective.model) / self._values
             if not math.isfinite(float(value.detach())):
                 return float(value.detach()), None

@@ -63,6 +63,35 @@ SIGNATURES: dict[str, tuple[Any, str]] = {
         "num_categories=None num_components=None embedding_dim=None condition_dim=0 "
         "layer_norm=False min_scale=0.001 standardise=True dtype=torch.float32 seed=None",
     ),
+    "VRNN": (
+        ss.VRNN,
+        "latent_dim obs_dim input_dim=0 * hidden_dim layers=1 cell='gru' family='gaussian' "
+        "encoder=None posterior=None num_categories=None num_components=None embedding_dim=None "
+        "condition_dim=0 min_scale=0.001 standardise=True dtype=torch.float32 seed=None",
+    ),
+    "SRNN": (
+        ss.SRNN,
+        "latent_dim obs_dim input_dim=0 * hidden_dim layers=1 cell='gru' family='gaussian' "
+        "encoder=None posterior=None num_categories=None num_components=None embedding_dim=None "
+        "condition_dim=0 min_scale=0.001 standardise=True dtype=torch.float32 seed=None",
+    ),
+    "LSTMStateSpace": (
+        ss.LSTMStateSpace,
+        "latent_dim obs_dim input_dim=0 * hidden_dim layers=1 family='gaussian' encoder=None "
+        "posterior=None num_categories=None num_components=None embedding_dim=None condition_dim=0 "
+        "min_scale=0.001 standardise=True dtype=torch.float32 seed=None",
+    ),
+    "DeepKalmanFilter": (
+        ss.DeepKalmanFilter,
+        "latent_dim obs_dim input_dim=0 * hidden_dim family='gaussian' encoder=None "
+        "posterior=None num_categories=None num_components=None embedding_dim=None "
+        "min_scale=0.001 standardise=True dtype=torch.float32 seed=None",
+    ),
+    "Variational": (
+        ss.Variational, "num_samples=1 * kl='analytic' beta=1.0 free_bits=0.0 balance=None"
+    ),
+    "ImportanceWeighted": (ss.ImportanceWeighted, "num_samples=64"),
+    "FIVO": (ss.FIVO, "num_particles=64 resampling='systematic' threshold=0.5"),
     "TeacherForcing": (ss.TeacherForcing, "num_particles=500"),
     "local_level": (ss.LDS.local_level, ""),
     "local_trend": (ss.LDS.local_trend, ""),
@@ -87,6 +116,8 @@ GRADIENT = {
 
 NAMES = {
     "LDS", "NoisyRNN", "NonlinearGaussian", "AutoregressiveRNN", "TeacherForcing",
+    "DeepKalmanFilter", "LSTMStateSpace", "VRNN", "SRNN", "Variational",
+    "ImportanceWeighted", "FIVO", "Warmup",
     "Kalman", "ParticleFilter", "EM", "Gradient", "Param", "Fixed", "Varying", "Trajectory",
     "Filtered", "Smoothed", "Forecast", "Score", "FitResult", "load", "compare", "check_model",
     "citation", "datasets", "plot", "diagnostics",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -36,7 +36,7 @@ from statespace.interface import (
     lend,
 )
 from statespace.interface.stepping import forecast_by_draws, rows_of
-from statespace.interface.walking import contexts
+from statespace.interface.walking import Moment, contexts
 from statespace.particles import check_scheme, effective_size, resample
 from statespace.results import Filtered, Forecast, Smoothed, keeping
 from statespace.sequences import Sequences, read_count
@@ -170,8 +170,9 @@ class ParticleFilter(Filter):
     def step(self, model: Any, state: State, row: Row) -> tuple[State, Info]:
         """Select, move, weigh."""
         with lend(state.generator):
-            row = self._encoded(model, state, row)
-            return self._step(model, state, row)
+            row, guide = self._encoded(model, state, row)
+            new, info = self._step(model, state, row)
+            return replace(new, guide=guide), info
 
     def scan(
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None
@@ -190,17 +191,15 @@ class ParticleFilter(Filter):
     ) -> Filtered:
         rows: list[Held] = []
         with lend(generator) as lent:
-            at = self._begin(model, data, lent, state)
+            at = self.begin(model, data, lent, state)
             held = keep == "all" and fits(at.belief, data)
             found = run(model, data, at, self._how, moments=True, held=held)
             if found is not None:
                 end = replace(found.state, generator=generator)
                 return record_of(self.kind(model, data), data, found.told, end)
-            for row in rows_of(data, self._encoding(model, data)):
-                if bool(row.active.any()):
-                    moved = move(model, at, row, self._how)
-                    at = moved.state
-                    rows.append(summarised(moved, row.active, held))
+            for active, moved in self.walk(model, data, at, self._how):
+                at = moved.state
+                rows.append(summarised(moved, active, held))
         at = replace(at, t=at.t + data.T - len(rows), generator=generator)
         return record(self.kind(model, data), data, rows, at)
 
@@ -210,15 +209,13 @@ class ParticleFilter(Filter):
         """(*batch,), an estimate whose gradient estimates the score."""
         total = torch.zeros(data.batch_shape, dtype=model.dtype, device=model.device)
         with lend(generator) as lent:
-            at = self._begin(model, data, lent, state)
+            at = self.begin(model, data, lent, state)
             found = run(model, data, at, self._how)
             if found is not None:
                 value = torch.from_numpy(found.told.increments).sum(-1)
                 return value.reshape(data.batch_shape)
-            for row in rows_of(data, self._encoding(model, data)):
-                if bool(row.active.any()):
-                    moved = move(model, at, row, self._how)
-                    at, total = moved.state, total + moved.increment
+            for _, moved in self.walk(model, data, at, self._how):
+                total = total + moved.increment
         return total
 
     def smooth(
@@ -226,16 +223,12 @@ class ParticleFilter(Filter):
     ) -> Smoothed:
         """Weighted trajectories: by backward simulation where it is possible, else lineages."""
         with lend(generator) as lent, torch.no_grad():
-            at = self._begin(model, data, lent, state)
+            at = self.begin(model, data, lent, state)
             kind = self.kind(model, data)
             found = smooth_compiled(model, data, at, self._how, self.smoother, kind)
             if found is not None:
                 return found
-            steps: list[Moved] = []
-            for row in rows_of(data, self._encoding(model, data)):
-                if bool(row.active.any()):
-                    steps.append(move(model, at, row, self._how, keep_y=True))
-                    at = steps[-1].state
+            steps = [m for _, m in self.walk(model, data, at, self._how, keep_y=True)]
             return smooth(model, data, steps, kind, self.smoother)
 
     def draws(
@@ -271,9 +264,10 @@ class ParticleFilter(Filter):
             draws = (belief.z, whole.memory, whole.y)
             return forecast_by_draws(model, state, draws, inputs, kind, belief.weights)
 
-    def _begin(
+    def begin(
         self, model: Any, data: Sequences, generator: Generator, state: State | None
     ) -> State:
+        """Where the rows begin, with a generator that has been lent."""
         if state is None:
             return self.start(model, data.batch_shape, data.condition, generator)
         return replace(state, generator=generator)
@@ -291,24 +285,44 @@ class ParticleFilter(Filter):
         extra = {"ess": effective_size(belief.log_weights), "ancestors": moved.ancestors}
         return moved.state, Info(moved.predicted, belief, moved.increment, y_mean, y_cov, extra)
 
-    def _encoding(self, model: Any, data: Sequences) -> Tree:
-        """What the guide makes of the data, leaves (*batch, T, .)."""
-        if not isinstance(self.proposal, Guide):
-            return ()
-        alone = model.reads and "z" not in model.reads
-        h = contexts(model, data, None)[1].h if alone else data.inputs[..., :0]
-        return self.proposal.encode(data, h)
+    def walk(
+        self, model: Any, data: Sequences, at: State, how: Selection, *, keep_y: bool = False
+    ) -> Iterator[tuple[Tensor, Moved]]:
+        """The steps over all rows at which some series goes on, and which series do.
 
-    def _encoded(self, model: Any, state: State, row: Row) -> Row:
-        """A row that came by itself, encoded by itself: any causal proposal is a right one."""
+        A guide encodes all rows at once, unless it may look at a memory that reads what is drawn
+        on the way.
+        """
+        e, guide = (), at.guide
+        drawn = not data.complete or at.belief.carried  # type: ignore[attr-defined]
+        each = isinstance(self.proposal, Guide) and self.proposal.causal
+        each = each and drawn and "y" in model.reads and "z" not in model.reads
+        if not each:
+            e, guide = self.encoding(model, data, at)
+        for row in rows_of(data, e):
+            if bool(row.active.any()):
+                if each:
+                    row, guide = self._encoded(model, at, row)
+                moved = move(model, at, row, how, keep_y=keep_y)
+                at = replace(moved.state, guide=guide)
+                yield row.active, replace(moved, state=at)
+
+    def encoding(self, model: Any, data: Sequences, at: State) -> tuple[Tree, Tree]:
+        """What the guide makes of the data, leaves (*batch, T, .), and where it stands then."""
         if not isinstance(self.proposal, Guide):
-            return row
+            return (), at.guide
+        h = data.inputs[..., :0]
+        if model.reads and "z" not in model.reads:
+            h = contexts(model, data, None, Moment(at.t, None, at.memory, at.y))[1].h
+        return self.proposal.encode_on(data, h, at.guide)
+
+    def _encoded(self, model: Any, state: State, row: Row) -> tuple[Row, Tree]:
+        """A row that came by itself, encoded where the guide stands, and where it stands then."""
+        if not isinstance(self.proposal, Guide):
+            return row, state.guide
         lengths = row.active.long()
         data = Sequences(
             row.y.unsqueeze(-2), row.observed.unsqueeze(-2), lengths, row.u.unsqueeze(-2)
         )
-        h = row.u[..., None, :0]
-        if model.reads and "z" not in model.reads:
-            h = contexts(model, data, None)[1].h
-        e = self.proposal.encode(data, h)
-        return replace(row, e=tmap(lambda leaf: leaf[..., 0, :], e))
+        e, guide = self.encoding(model, data, state)
+        return replace(row, e=tmap(lambda leaf: leaf[..., 0, :], e)), guide

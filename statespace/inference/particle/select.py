@@ -23,11 +23,20 @@ DEFENCE = 0.05  # share of ancestors of the auxiliary filter that are chosen wit
 
 @dataclass(frozen=True)
 class Selection:
-    """How particles are selected and proposed; see `ParticleFilter`."""
+    """How particles are selected and proposed; see `ParticleFilter`.
+
+    Attributes:
+        proposal: Its argument.
+        scheme: Of resampling.
+        threshold: Likewise.
+        pathwise: Values are drawn with a gradient, through which weights are differentiated; that
+            of the selection is left out (Maddison et al. 2017).
+    """
 
     proposal: Any
     scheme: str
     threshold: float
+    pathwise: bool = False
 
     def density(
         self, model: Any, z: Tree, ctx: Context, row: Row, prior: Distribution
@@ -78,6 +87,8 @@ def selected(
     needed = (effective_size(first) <= how.threshold * num * (1 + 1e-9)) & row.active
     if not bool(needed.any()):
         return None, log_w
+    if how.pathwise:
+        log_w = plain
     if bool(needed.all()):
         ancestors = ancestors_at(first, uniform, num, how.scheme)
         return ancestors, log_w.gather(0, ancestors) - first.gather(0, ancestors) - math.log(num)
@@ -85,7 +96,7 @@ def selected(
     ancestors = own.expand(log_w.shape).clone()  # of few series: the others are not looked at
     ancestors[:, needed] = ancestors_at(first[:, needed], uniform[:, needed], num, how.scheme)
     new = log_w.gather(0, ancestors) - first.gather(0, ancestors) - math.log(num)
-    return ancestors, torch.where(needed, new, log_w)
+    return ancestors, torch.where(needed, new, belief.log_weights)
 
 
 @torch.no_grad()

@@ -137,7 +137,7 @@ def move(model: Any, state: State, row: Row, how: Selection, *, keep_y: bool = F
     y = y.expand(*log_w.shape, y.shape[-1]) if old.carried else y
     belief = ParticleBelief(z, log_w, model.latent, old.carried)
     y = y if "y" in model.reads else state.y
-    new = State(state.t + 1, belief, memory, y, state.generator)
+    new = State(state.t + 1, belief, memory, y, state.generator, guide=state.guide)
     return Moved(
         state=_keep_ended(new, state, row.active),
         z=z,
@@ -194,6 +194,11 @@ def _propose(
 ) -> tuple[Tree, Tensor]:
     """New values, and log weights with p / q in them."""
     q = how.density(model, z, ctx, row, prior)
+    if how.pathwise:
+        if q is None:
+            return prior.rsample(), log_w
+        new = q.expand(log_w.shape).rsample()
+        return new, log_w + prior.log_prob(new) - q.log_prob(new)
     with torch.no_grad():
         new = prior.sample() if q is None else q.expand(log_w.shape).sample()
     if q is not None:
@@ -233,7 +238,7 @@ def _keep_ended(new: State, old: State, active: Tensor) -> State:
         return torch.where(on[..., None], a.expand(wide), b.expand(wide))
 
     memory = tmap(choose, new.memory, old.memory)
-    return State(new.t, belief, memory, choose(new.y, old.y), new.generator)
+    return replace(new, belief=belief, memory=memory, y=choose(new.y, old.y))
 
 
 def _check(increment: Tensor, row: Row, t: int) -> None:

@@ -1,0 +1,159 @@
+"""Draws of z over all of time from a guide: one loop over what waits for z, and nothing else.
+
+    z_t ~ q(z_t | z_{t-1}, h_t, e_t)
+
+A memory that does not read z has run ahead, and the encoding is there for all rows; where the
+guide reads nothing of z either, its densities are made for all rows at once. In every case the
+random numbers are those of a loop over rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal
+
+from statespace.beliefs import Tree
+from statespace.interface import Context, Guide
+from statespace.interface.walking import (
+    Moment,
+    advance,
+    begin,
+    contexts,
+    prior_at,
+    stack_time,
+    view,
+)
+from statespace.sequences import Sequences
+from statespace.shapes import tmap
+
+__all__ = ["Trace", "draw", "independent_normal"]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Draws over all of time.
+
+    Attributes:
+        at: Where they began, over (K, *batch).
+        z: Leaves (K, *batch, T, *event), differentiable.
+        before: What z_t saw.
+        after: What y_t sees.
+        e: The encoding.
+        q: The guide's densities over (K, *batch, T); None where its class is not known to be one
+            that can be put side by side.
+    """
+
+    at: Moment
+    z: Tree
+    before: Context
+    after: Context
+    e: Tree
+    q: Distribution | None
+
+
+def draw(
+    model: Any,
+    guide: Guide,
+    data: Sequences,
+    num: int,
+    at: Moment | None = None,
+    stands: Tree = (),
+) -> Trace:
+    """Draws K paths of z from the guide.
+
+    Args:
+        model: The model.
+        guide: Of the model.
+        data: y complete wherever the memory reads it.
+        num: K.
+        at: Where the data go on, over (K, *batch); the beginning if None.
+        stands: Where the guide stands then.
+    """
+    shape = (num, *data.batch_shape)
+    ahead = "z" not in model.reads
+    start = begin(model, shape, data.condition, drop=1) if at is None else at
+    seen = contexts(model, data, None, at) if ahead else None
+    h = data.inputs[..., :0] if seen is None or not model.reads else seen[1].h
+    e, _ = guide.encode_on(data, h, stands)
+    if seen is not None and not guide.reads and not guide.reads_prior:
+        q = guide(None, e, seen[0], None)
+        if type(q) is Independent and type(q.base_dist) is Normal:
+            q = q.expand((*shape, data.T))
+            return Trace(start, _drawn_by_rows(q), *seen, e, q)
+    return _by_rows(model, guide, data, shape, start, seen, e)
+
+
+def _drawn_by_rows(q: Distribution) -> Tensor:
+    """A draw of Gaussians (K, *batch, T) with the random numbers of a loop over T."""
+    mean, scale = q.base_dist.loc, q.base_dist.scale  # type: ignore[attr-defined]
+    noise = [_unit(mean.select(-2, 0)).rsample() for _ in range(mean.shape[-2])]
+    found: Tensor = mean + scale * torch.stack(noise, -2)
+    return found
+
+
+def _unit(like: Tensor) -> Normal:
+    return Normal(torch.zeros_like(like), torch.ones_like(like), validate_args=False)
+
+
+def _by_rows(
+    model: Any,
+    guide: Guide,
+    data: Sequences,
+    shape: tuple[int, ...],
+    start: Moment,
+    seen: tuple[Context, Context] | None,
+    e: Tree,
+) -> Trace:
+    z, memory = start.z, start.memory
+    y = start.y
+    rows: list[Tree] = []
+    densities, hs = [], []
+    early = model.order == "h then z"
+    for i in range(data.T):
+        t, u = torch.tensor(start.t + i, device=data.inputs.device), data.inputs[..., i, :]
+        if seen is not None:
+            before = h = seen[0].h[..., i, :]
+        elif early:
+            memory, h = advance(model, memory, z, y, t, u)
+            before = h
+        else:
+            before = view(model, memory, u)
+        ctx = Context(t, u, before)
+        prior: Any = None
+        if guide.reads_prior:
+            prior = prior_at(model, start.t + i, z, ctx).expand(shape)
+        q = guide(z, tmap(lambda leaf, i=i: leaf[..., i, :], e), ctx, prior)
+        z = q.expand(shape).rsample()
+        if seen is None and not early:
+            memory, h = advance(model, memory, z, y, t, u)
+        rows.append(z)
+        densities.append(q)
+        hs.append((before, h))
+        y = data.values[..., i, :]
+    if seen is None:
+        t = torch.arange(data.T, device=data.inputs.device) + start.t
+        parts = [torch.stack([pair[k] for pair in hs], -2) for k in (0, 1)]
+        seen = Context(t, data.inputs, parts[0]), Context(t, data.inputs, parts[1])
+    stacked = stack_time(rows, len(shape))
+    return Trace(start, stacked, *seen, e, _side_by_side(densities, shape))
+
+
+def _side_by_side(rows: list[Distribution], shape: tuple[int, ...]) -> Distribution | None:
+    """Gaussians with independent entries over all of time; None for any other density."""
+    means, scales = [], []
+    for q in rows:
+        if type(q) is not Independent or type(q.base_dist) is not Normal:
+            return None
+        wide = q.expand(shape).base_dist
+        means.append(wide.loc)
+        scales.append(wide.scale)
+    return independent_normal(torch.stack(means, -2), torch.stack(scales, -2))
+
+
+def independent_normal(mean: Tensor, scale: Tensor) -> Distribution:
+    """A Gaussian with independent entries, event (n,)."""
+    return Independent(Normal(mean, scale, validate_args=False), 1, validate_args=False)

@@ -1,0 +1,195 @@
+"""Posterior heads: from z_{t-1}, e_t, h_t and the prior of z_t to q(z_t | .)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+from torch.nn.functional import softplus
+
+from statespace.nn.layers import mlp
+from statespace.shapes import join
+
+__all__ = [
+    "POSTERIORS",
+    "Combiner",
+    "GaussianNet",
+    "Mlp",
+    "Posterior",
+    "Product",
+    "Residual",
+    "posterior",
+]
+
+_LN2 = 0.6931471805599453
+
+
+def normal(mean: Tensor, scale: Tensor) -> Distribution:
+    """A Gaussian with independent entries, event (n,)."""
+    return Independent(Normal(mean, scale, validate_args=False), 1, validate_args=False)
+
+
+class GaussianNet(nn.Module):
+    """Mean and scale of a Gaussian from features: a perceptron, and a floor under the scale.
+
+        mean, r = net(x),   scale = floor + softplus(r) / log 2     (r = 0 is a scale of 1 + floor)
+
+    Args:
+        features: The width of x.
+        size: n.
+        hidden: Widths between.
+        activation: Between them.
+        min_scale: The floor.
+        dtype: Of the weights.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        size: int,
+        hidden: Sequence[int] = (),
+        *,
+        activation: str = "tanh",
+        min_scale: float = 1e-3,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.min_scale = min_scale
+        self.net = mlp(features, 2 * size, hidden, activation=activation, dtype=dtype)
+
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and scale, (*, n) each."""
+        mean, raw = self.net(x).chunk(2, -1)
+        return mean, self.min_scale + softplus(raw) / _LN2
+
+    def forward(self, x: Tensor) -> Distribution:
+        """N(mean, diag scale^2)."""
+        return normal(*self.parts(x))
+
+
+class Posterior(nn.Module, ABC):
+    """q(z_t | z_{t-1}, e_t, h_t), with the prior of z_t at hand.
+
+    Args:
+        size: n.
+        encoding: The width of e.
+        memory: The width of h.
+        reads: What it looks at besides e, of {"z", "h"}.
+        hidden: Widths of layers between.
+        min_scale: A floor under the scale.
+        dtype: Of the weights.
+    """
+
+    reads_prior: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        size: int,
+        encoding: int,
+        memory: int = 0,
+        *,
+        reads: Iterable[str] = (),
+        hidden: Sequence[int] = (),
+        min_scale: float = 1e-3,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.reads = frozenset(reads)
+        self.size, self.encoding = size, encoding
+        features = encoding + size * ("z" in self.reads) + memory * ("h" in self.reads)
+        self.net = self._net(features, {"hidden": hidden, "min_scale": min_scale, "dtype": dtype})
+
+    def _net(self, features: int, how: dict[str, Any]) -> GaussianNet:
+        return GaussianNet(features, self.size, **how)
+
+    def _features(self, z: Any, e: Tensor, h: Tensor) -> Tensor:
+        parts = [e]
+        if "z" in self.reads:
+            parts.append(z)
+        if "h" in self.reads:
+            parts.append(h)
+        return join(*parts)
+
+    @abstractmethod
+    def forward(self, z: Any, e: Tensor, h: Tensor, prior: Any) -> Distribution:
+        """The density."""
+
+
+class Mlp(Posterior):
+    """N(m(x), s(x)^2), x = [e_t, z_{t-1}, h_t]."""
+
+    def forward(self, z: Any, e: Tensor, h: Tensor, prior: Any) -> Distribution:
+        """The density."""
+        found: Distribution = self.net(self._features(z, e, h))
+        return found
+
+
+class Residual(Posterior):
+    """N(prior mean + m(x), s(x)^2): what the data add to the prior (Fraccaro et al. 2016)."""
+
+    reads_prior = True
+
+    def forward(self, z: Any, e: Tensor, h: Tensor, prior: Any) -> Distribution:
+        """The density."""
+        shift, scale = self.net.parts(self._features(z, e, h))
+        mean = prior.mean + shift
+        return normal(mean, scale.expand(mean.shape))
+
+
+class Product(Posterior):
+    """The prior times N(m(x), s(x)^2), normalised: precisions add.
+
+    Where the data say nothing (a large s) it is the prior.
+    """
+
+    reads_prior = True
+
+    def forward(self, z: Any, e: Tensor, h: Tensor, prior: Any) -> Distribution:
+        """The density."""
+        mean, scale = self.net.parts(self._features(z, e, h))
+        own, its = prior.variance.reciprocal(), scale.square().reciprocal()
+        precision = own + its
+        return normal((own * prior.mean + its * mean) / precision, precision.rsqrt())
+
+
+class Combiner(Posterior):
+    """N(m(c), s(c)^2), c = (tanh(W z_{t-1} + b) + e_t) / 2 (Krishnan, Shalit and Sontag 2017).
+
+    It reads z and no memory.
+    """
+
+    def __init__(self, size: int, encoding: int, memory: int = 0, **how: Any) -> None:
+        super().__init__(size, encoding, memory, **{**how, "reads": ("z",)})
+        dtype = how.get("dtype", torch.float32)
+        self.entry = nn.Linear(size, encoding, dtype=dtype)
+
+    def _net(self, features: int, how: dict[str, Any]) -> GaussianNet:
+        return GaussianNet(self.encoding, self.size, **how)
+
+    def forward(self, z: Any, e: Tensor, h: Tensor, prior: Any) -> Distribution:
+        """The density."""
+        found: Distribution = self.net(0.5 * (self.entry(z).tanh() + e))
+        return found
+
+
+POSTERIORS: dict[str, type[Posterior]] = {
+    "mlp": Mlp,
+    "residual": Residual,
+    "product": Product,
+    "combiner": Combiner,
+}
+
+
+def posterior(word: str, size: int, encoding: int, memory: int = 0, **how: Any) -> Posterior:
+    """A posterior head by its word: "mlp", "residual", "product" or "combiner".
+
+    Example:
+        >>> q = posterior("combiner", 2, 8)
+        >>> q(torch.zeros(64, 5, 2), torch.zeros(5, 8), torch.zeros(5, 0), None).batch_shape
+        torch.Size([64, 5])
+    """
+    return POSTERIORS[word](size, encoding, memory, **how)

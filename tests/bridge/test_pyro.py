@@ -214,6 +214,8 @@ def test_refusals():
         ss.pyro.guide(m)
     with pytest.raises(InputTypeError, match="Real or Finite"):
         ss.pyro.model(Switch())
+    with pytest.raises(InputTypeError, match="`m`: expected a model, received int"):
+        ss.pyro.model(3)
     with pytest.raises(InputTypeError, match="linear-Gaussian"):
         ss.pyro.distribution(ss.NoisyRNN(1, 1, seed=0), 3)
     with pytest.raises(InputError, match="`num_steps`"):

@@ -237,3 +237,25 @@ def test_a_linear_model_in_functions_has_the_kalman_numbers() -> None:
             found = model.log_likelihood(y, method=method)
             assert_close(found.detach(), lds.log_likelihood(y).detach(), rtol=1e-9, atol=1e-9)
         assert_close(model.smooth(y).mean, lds.smooth(y).mean, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"g": torch.nn.Linear(1, 1)}, r"`g`: expected a function of \(z, ctx\)"),
+        ({"f": lambda z: z}, r"`f`: expected a function of \(z, ctx\), received one of \(z\)"),
+        ({"residual": lambda e: e}, r"`residual`: expected a function of \(y, mean\)"),
+    ],
+)
+def test_functions_of_other_arguments_are_refused(changes: Any, words: str) -> None:
+    """When they are given, and with what they should take."""
+    functions = {"g": lambda z, ctx: z, "f": lambda z, ctx: z, **changes}
+    with pytest.raises(InputTypeError, match=words):
+        ss.NonlinearGaussian(1, 1, **functions)
+
+
+def test_a_state_of_no_size_is_refused() -> None:
+    for make in (ss.NoisyRNN, ss.NonlinearGaussian):
+        more = {} if make is ss.NoisyRNN else {"g": lambda z, ctx: z, "f": lambda z, ctx: z}
+        with pytest.raises(InputError, match="`latent_dim`: expected at least 1, received 0"):
+            make(0, 1, **more)

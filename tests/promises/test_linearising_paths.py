@@ -147,3 +147,26 @@ def test_imputation_under_laplace() -> None:
         s.y_cov.diagonal(dim1=-2, dim2=-1)[~seen],
         cov.diagonal(dim1=-2, dim2=-1)[~seen], atol=1e-9,
     )  # fmt: skip
+
+
+def test_a_network_is_fitted_over_paths_from_nothing() -> None:
+    """What is left out has no values yet when the method is first asked whether it serves."""
+    y = ss.NoisyRNN(1, 1, seed=0).sample(15, seed=1).y
+    fit = ss.NoisyRNN(1, 1).fit(
+        y, method=ss.ExtendedKalman(scope="path"), learner=ss.Gradient(2), seed=0
+    )
+    assert fit.log_likelihood > -100
+
+
+@pytest.mark.parametrize("method", [ss.ExtendedKalman(1, "path"), ss.ExtendedKalman(scope="path")])
+def test_the_value_does_not_depend_on_whether_a_gradient_is_wanted(method: Any) -> None:
+    """After one step and, by default, where the path stands still; and it is the score's."""
+    model = ss.NoisyRNN(2, 1, seed=0)
+    y = model.sample(10, seed=1).y
+    wanted = model.log_likelihood(y, method=method)
+    with torch.no_grad():
+        plain = model.log_likelihood(y, method=method)
+    assert wanted.requires_grad
+    torch.testing.assert_close(wanted.detach(), plain, rtol=1e-9, atol=1e-9)
+    assert model.score(y, method=method).value == pytest.approx(float(plain), rel=1e-9)
+    assert ss.ExtendedKalman(scope="path").iterations == 50

@@ -5,6 +5,7 @@ import torch
 
 import statespace as ss
 from statespace.activations import ACTIVATIONS, activation
+from statespace.errors import InputError, InputTypeError
 from statespace.interface import Context
 
 
@@ -36,3 +37,17 @@ def test_a_linear_model_is_a_network_without_activations():
     net = lds.network(Context(torch.tensor(0), none, none))
     assert net.linear
     torch.testing.assert_close(net.dynamics.weight, lds.A)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (torch.nn.Tanh, "one that fails on it"),
+        (lambda x: torch.tanh(x).detach(), "one without a gradient"),
+        (lambda x: x.detach().numpy() + 1.0, "expected a function from"),
+    ],
+)
+def test_what_torch_cannot_differentiate_is_refused(given, words):
+    """A class in the place of its instance, a detached result, numbers of numpy."""
+    with pytest.raises((InputError, InputTypeError), match=words):
+        activation(given)

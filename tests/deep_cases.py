@@ -145,6 +145,8 @@ CASES = [
          num_categories=4, data=RAGGED),
     _rnn("gaps that are fed back", _holed(_normal(15, 3, 7, 2), (0, 2, 1), (1, 2)),
          cell="lstm", data={"lengths": torch.tensor([7, 7, 4])}),
+    _rnn("a gap and the rest", _holed(_normal(18, 3, 7, 2), (0, 1, 1), (1, 2))),
+    _rnn("a gap in the last row but one", _holed(_normal(19, 3, 7, 2), (0, 5, 0))),
     _rnn("a gap in the last row", _holed(_normal(16, 3, 7, 2), (0, 6, 1), (2, 0)), "exact",
          data=RAGGED),
     _rnn("tokens, gaps", _tokens(17, 4, 3, 7, 1), family="categorical", num_categories=4,

@@ -19,7 +19,8 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 
 import statespace as ss
 from statespace.errors import InputError, MethodError
-from statespace.interface import Amortised, Guide, lend, seeded
+from statespace.inference.variational.base import stepped_weights
+from statespace.interface import Amortised, Context, Guide, lend, seeded
 from statespace.interface.walking import contexts
 from statespace.sequences import read_sequences
 
@@ -204,9 +205,12 @@ def test_three_bounds_with_one_sample_are_one_number(name: str, gaps: bool) -> N
 def test_what_a_learner_climbs() -> None:
     """beta, free bits and balance change the objective, and never what is reported."""
     model = ss.SRNN(2, 2, hidden_dim=4, dtype=F64, seed=0, encoder="pointwise")
+    z, h = torch.zeros(5, 2, dtype=F64), torch.ones(5, 4, dtype=F64)
+    first = model.initial(Context(torch.tensor(0), z[:, :0], h))
+    assert torch.equal(first.mean, model.prior(torch.cat([z, h], -1)).mean)  # from z_0 = 0
     y = torch.randn(3, 6, 2, dtype=F64, generator=torch.Generator().manual_seed(1))
 
-    where = {"obs_dim": 2, "input_dim": 0, "dtype": F64, "device": torch.device("cpu")}
+    where: dict[str, Any] = {"obs_dim": 2, "input_dim": 0, "dtype": F64, "device": "cpu"}
     data = read_sequences(y, None, **where)
 
     def objective(method: Any, step: int = 0) -> Tensor:
@@ -228,6 +232,12 @@ def test_what_a_learner_climbs() -> None:
     assert torch.allclose(objective(warm, 5), half)
     assert torch.allclose(objective(warm, 10), plain)
     assert torch.allclose(objective(ss.Variational(free_bits=1e3)), none - 6e3)
+    whole = data
+    where["lengths"] = torch.tensor([4, 4, 3])
+    data = read_sequences(y[:, :4], None, **where)
+    few = objective(ss.Variational(free_bits=1e3)) - objective(ss.Variational(beta=0.0))
+    assert torch.allclose(few, torch.tensor([-4e3, -4e3, -3e3], dtype=F64))
+    data = whole
     assert torch.allclose(objective(ss.Variational(balance=0.7)), plain)
     guide = list(model.guide.posterior.parameters())
     a = torch.autograd.grad(objective(ss.Variational(balance=0.0)).sum(), guide)
@@ -236,6 +246,45 @@ def test_what_a_learner_climbs() -> None:
     c = torch.autograd.grad(plain.sum(), prior)
     assert all(bool(torch.isfinite(x).all()) for x in a)
     assert not all(torch.allclose(x, z) for x, z in zip(b, c, strict=True) if x is not None)
+
+
+@pytest.mark.parametrize("name", ["VRNN", "LSTMStateSpace", "SRNN", "DeepKalmanFilter"])
+def test_a_bound_goes_on_from_a_state(name: str) -> None:
+    """All of time at once from where a filter ended, against the same paths row by row."""
+    model: Any = getattr(ss, name)(2, 2, hidden_dim=4, dtype=F64, seed=0, encoder="causal")
+    y = torch.randn(3, 7, 2, dtype=F64, generator=torch.Generator().manual_seed(6))
+    method = ss.ImportanceWeighted(5)
+    state = model.filter(y[:, :3], method=method, seed=0).state
+    found = model.log_likelihood(y[:, 3:], state=state, method=method, seed=1)
+    where = {"obs_dim": 2, "input_dim": 0, "dtype": F64, "device": torch.device("cpu")}
+    data = read_sequences(y[:, 3:], None, **where)
+    with lend(seeded(1, "cpu")[0]) as generator:
+        rows = stepped_weights(model, data, 5, generator, replace(state, generator=generator))
+    assert torch.allclose(found, rows.logsumexp(0) - np.log(5), rtol=1e-10)
+
+
+def test_the_gradient_of_fivo_is_that_of_its_number() -> None:
+    """With the selection held, resampling at every row: by differences of fourth order."""
+    model: Any = ss.VRNN(2, 2, hidden_dim=4, dtype=F64, seed=0)
+    y = torch.randn(2, 6, 2, dtype=F64, generator=torch.Generator().manual_seed(7))
+    params = list(model.parameters())
+    g = torch.Generator().manual_seed(8)
+    way = [torch.randn(p.shape, dtype=F64, generator=g) for p in params]
+    method = ss.FIVO(6, threshold=1.0)
+    value = model.log_likelihood(y, method=method, seed=2).sum()
+    grads = torch.autograd.grad(value, params)
+    ours = sum(float((a * b).sum()) for a, b in zip(grads, way, strict=True))
+    begin = [p.detach().clone() for p in params]
+
+    def at(x: float) -> float:
+        with torch.no_grad():
+            for p, b, w in zip(params, begin, way, strict=True):
+                p.copy_(b + x * w)
+            return float(model.log_likelihood(y, method=method, seed=2).sum())
+
+    step = 1e-5
+    numeric = (at(-2 * step) - 8 * at(-step) + 8 * at(step) - at(2 * step)) / (12 * step)
+    assert ours == pytest.approx(numeric, rel=1e-6)
 
 
 def test_a_guide_that_sees_the_future() -> None:

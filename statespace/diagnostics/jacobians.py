@@ -49,6 +49,7 @@ def of_memory(model: Any, data: Sequences) -> Tensor:
             rows.append(memory)
     leaves = [torch.stack(leaf, -2) for leaf in zip(*rows, strict=True)]
     moving = [i for i, leaf in enumerate(leaves) if bool((leaf != leaf[..., :1, :]).any())]
+    moving = moving or list(range(len(leaves)))  # nothing moves, so nothing can be left out
     with torch.enable_grad():
         sizes = [leaves[i].shape[-1] for i in moving]
         before = torch.cat([leaves[i][..., :-1, :] for i in moving], -1).requires_grad_()

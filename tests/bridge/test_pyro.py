@@ -125,6 +125,20 @@ def test_the_guide_draws_the_same_sites():
     assert bound == pytest.approx(float((joint - q.log_prob_sum()).detach()), abs=1e-10)
 
 
+@pytest.mark.parametrize("kind", [ss.DeepKalmanFilter, ss.VRNN, ss.SRNN, ss.LSTMStateSpace])
+def test_deep_models_bring_their_guides(kind):
+    """Memories that read y, z or both: the bound is log p(z, y) - log q(z), to 1e-10."""
+    m = kind(2, 1, hidden_dim=4, seed=0, dtype=F64)
+    y = torch.sin(torch.arange(18.0, dtype=F64)).reshape(3, 6, 1)
+    guide, program = ss.pyro.guide(m), ss.pyro.model(m)
+    pyro.set_rng_seed(3)
+    bound = -Trace_ELBO().loss(program, guide, y)
+    pyro.set_rng_seed(3)
+    q = traced(guide, y)
+    joint = m.log_joint(states(q, 6, -2), y).sum()
+    assert bound == pytest.approx(float((joint - q.log_prob_sum()).detach()), abs=1e-10)
+
+
 def test_svi_raises_the_bound():
     """Two hundred updates of model and guide together."""
     m = Guided()

@@ -193,6 +193,17 @@ def test_a_gated_memory_is_derived_as_a_whole(cell):
     torch.testing.assert_close(flow.jacobians[0], found)
 
 
+def test_a_memory_that_never_moves_has_vanished():
+    """All weights zero: Jacobians of zero, and no error."""
+    rnn = ss.AutoregressiveRNN(1, hidden_dim=2, cell="rnn", seed=0)
+    with torch.no_grad():
+        for p in rnn.path.parameters():
+            p.zero_()
+    flow = gradient_flow(rnn, torch.zeros(4, 1))
+    assert not flow.jacobians.any()
+    assert int(flow.first_below()) == 1
+
+
 def test_refused():
     """No data and no path; a path of a wrong shape; a state that is no vector."""
     with pytest.raises(InputError, match="`y`: expected data or a path, received neither"):

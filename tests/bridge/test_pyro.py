@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 import statespace as ss
 from statespace.errors import InputError, InputTypeError
-from statespace.interface import Amortised
+from statespace.interface import Amortised, Context
 
 F64 = torch.float64
 SITES = [name for name, kind in MODELS.items() if kind is not Switch]
@@ -123,6 +123,21 @@ def test_the_guide_draws_the_same_sites():
     q = traced(guide, y, u, lengths=lengths)
     joint = m.log_joint(states(q, y.shape[-2], -2), y, u, lengths=lengths).sum()
     assert bound == pytest.approx(float((joint - q.log_prob_sum()).detach()), abs=1e-10)
+
+
+def test_the_guide_reads_each_rows_encoding():
+    """log q of every site is that of the guide, called row by row with the encoding of the row."""
+    m, u = Guided(), inputs(3, 5)
+    y = m.sample(5, inputs=u, seed=1).y.detach()
+    trace = traced(ss.pyro.guide(m), y, u)
+    e, z = torch.cat([y, torch.ones_like(y)], -1), m.origin(torch.Size([3]))[0]
+    total = 0.0
+    for t in range(5):
+        ctx = Context(torch.tensor(t), u[:, t], u[:, t, :0])
+        prior = m.initial(ctx) if t == 0 else m.transition(z, ctx)
+        before, z = z, trace.nodes[f"z_{t + 1}"]["value"]
+        total = total + m.guide(before, e[:, t], ctx, prior).log_prob(z).sum()
+    assert_close(trace.log_prob_sum(), total)
 
 
 @pytest.mark.parametrize("kind", [ss.DeepKalmanFilter, ss.VRNN, ss.SRNN, ss.LSTMStateSpace])

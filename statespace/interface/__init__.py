@@ -18,6 +18,7 @@ from statespace.interface.methods import Filter, Guide, Learner, Method, able
 from statespace.interface.model import StateSpaceModel
 from statespace.interface.paths import NoPath, Path
 from statespace.interface.randomness import lend, seeded
+from statespace.interface.regularising import climbing, is_climbing
 from statespace.interface.values import (
     Context,
     Finite,
@@ -59,6 +60,8 @@ __all__ = [
     "Switching",
     "SwitchingGaussian",
     "able",
+    "climbing",
+    "is_climbing",
     "lend",
     "seeded",
     "unchanged_on_failure",

@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from statespace.errors import InputError, NumericalError
-from statespace.interface import Filter
+from statespace.interface import Filter, climbing, lend
 from statespace.learning.objective import Objective, log_prior
 from statespace.sequences import Sequences
 
@@ -196,9 +196,8 @@ class Trainer:
         objective, count = self.objective, float(data.n_values.sum())
         objective.write(self.scale * self.x.detach())
         try:
-            with torch.enable_grad():
-                method, model = objective.method, objective.model
-                log = method.objective(model, data, self.generator, state, step)
+            with torch.enable_grad(), climbing(), lend(self.generator) as lent:
+                log = objective.method.objective(objective.model, data, lent, state, step)
                 value = log.double().sum() / count + log_prior(objective.model) / self._values
             if not math.isfinite(float(value.detach())):
                 return float(value.detach()), None

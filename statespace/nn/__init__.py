@@ -6,7 +6,7 @@ Each part is a Module that knows nothing of methods: a model puts them behind it
 from statespace.nn.encoders import DIRECTIONS, Encoder, encoder, reversed_rows
 from statespace.nn.guides import NeuralGuide, encoder_features
 from statespace.nn.heads import FAMILIES, Head, emission_head
-from statespace.nn.layers import mlp
+from statespace.nn.layers import Dropout, mlp
 from statespace.nn.paths import CELLS, Feedforward, Fused, LayerNormed, recurrent
 from statespace.nn.posteriors import POSTERIORS, GaussianNet, Posterior, normal, posterior
 from statespace.nn.readers import Numbers, Tokens, reader_of
@@ -17,6 +17,7 @@ __all__ = [
     "DIRECTIONS",
     "FAMILIES",
     "POSTERIORS",
+    "Dropout",
     "Encoder",
     "Feedforward",
     "Fused",

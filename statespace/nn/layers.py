@@ -1,4 +1,4 @@
-"""Layers: multi-layer perceptrons, and how recurrent weights begin."""
+"""Layers: multi-layer perceptrons, dropout, and how recurrent weights begin."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from statespace.errors import InputError, expected
+from statespace.interface.regularising import is_climbing
 
-__all__ = ["activation_of", "mlp", "orthogonal_blocks", "orthogonal_start"]
+__all__ = ["Dropout", "activation_of", "mlp", "orthogonal_blocks", "orthogonal_start"]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
 
@@ -54,6 +55,44 @@ def mlp(
     for a, b in itertools.pairwise(widths):
         layers += [nn.Linear(a, b, dtype=dtype), activation_of(activation)]
     return nn.Sequential(*layers, nn.Linear(widths[-1], output_dim, dtype=dtype))
+
+
+class Dropout(nn.Module):
+    """Entries set to zero with probability p, the others scaled by 1 / (1 - p), while learning.
+
+    Nothing happens in any verb: only what a learner climbs is noisy, whatever `training` says.
+
+    Args:
+        p: From 0 to below 1.
+        rows: Whether each row (the axis before the last) has its own mask; else a mask serves all
+            rows of a series (Gal and Ghahramani 2016).
+
+    Raises:
+        InputError: p is out of range.
+
+    Source: Srivastava et al. (2014), "Dropout: a simple way to prevent neural networks from
+    overfitting".
+    """
+
+    def __init__(self, p: float = 0.0, *, rows: bool = True) -> None:
+        super().__init__()
+        fine = isinstance(p, int | float) and not isinstance(p, bool)
+        if not fine or not 0 <= p < 1:
+            todo = "Give the share of entries that are left out."
+            raise InputError(expected("dropout", "a number from 0 to below 1", repr(p), todo))
+        self.p, self.rows = float(p), rows
+
+    def extra_repr(self) -> str:
+        """What is shown of it."""
+        return f"{self.p:g}" + ("" if self.rows else ", rows=False")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """X of any shape (*, T, f)."""
+        if not self.p or not is_climbing():
+            return x
+        shape = x.shape if self.rows else (*x.shape[:-2], 1, x.shape[-1])
+        kept = torch.rand(shape, dtype=x.dtype, device=x.device) >= self.p
+        return x * kept / (1 - self.p)
 
 
 @torch.no_grad()

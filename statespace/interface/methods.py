@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Generator, Tensor, nn
@@ -89,6 +89,19 @@ class Method(metaclass=Checked):
             step: Updates made before.
         """
         return self.log_likelihood(model, data, generator, state)
+
+    def monitor(self, model: Any, data: Sequences, generator: Generator) -> Mapping[str, Any]:
+        """What a person would watch besides the objective while a learner climbs.
+
+        Args:
+            model: The model.
+            data: What to look at.
+            generator: Random numbers.
+
+        Returns:
+            Fields of `TrainingRecord`, those that this method knows.
+        """
+        return {}
 
     @abstractmethod
     def smooth(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,30 @@ from torch import Tensor
 
 from statespace.errors import StorageError, expected
 
-__all__ = ["read", "remove", "write"]
+__all__ = ["Saver", "read", "remove", "write"]
 
 _KEY = "statespace.checkpoint"
+_SHARE = 20  # times as long as saving took, nothing is saved
+
+
+class Saver:
+    """Saves as often as it takes a small part of the time.
+
+    Args:
+        save: Is called with where the fit stands.
+    """
+
+    def __init__(self, save: Callable[[Any], None]) -> None:
+        self.save, self._free = save, -math.inf
+
+    def __call__(self, at: Any) -> None:
+        """Saves, unless that was done a short while ago."""
+        began = time.perf_counter()
+        if began < self._free:
+            return
+        self.save(at)
+        now = time.perf_counter()
+        self._free = now + _SHARE * (now - began)
 
 
 def write(path: str | os.PathLike[str], tensors: dict[str, Tensor], record: dict[str, Any]) -> None:

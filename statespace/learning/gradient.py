@@ -6,13 +6,14 @@ import math
 import os
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Generator, Tensor
 
-from statespace.errors import InputError, expected
+from statespace.errors import InputError, InputTypeError, expected
 from statespace.interface import Learner, Method
 from statespace.interface.randomness import clone
 from statespace.learning import checkpoint as disk
@@ -29,7 +30,8 @@ from statespace.learning.progress import Report, reporting
 from statespace.learning.scales import equilibrate
 from statespace.learning.standard_errors import estimates, standard_errors
 from statespace.learning.training import Progress, Trainer
-from statespace.results import FitResult
+from statespace.learning.watching import collapse
+from statespace.results import FitResult, TrainingRecord
 from statespace.sequences import Sequences
 
 __all__ = ["Gradient"]
@@ -39,6 +41,7 @@ Schedule = Literal["cosine", "linear"] | Callable[[int], float] | None
 
 _OPTIMIZERS = ("adam", "adamw", "lbfgs")
 _SCHEDULES = ("cosine", "linear")
+_FIELDS = ("step", "history", "best", "waited", "seconds", "rate", "reason", "converged")
 
 
 class Gradient(Learner):
@@ -58,12 +61,16 @@ class Gradient(Learner):
         batch_size: Series per update; all of them if None.
         clip: Largest norm of the gradient per observed value, in these units.
         window: Rows per update; the state is carried from window to window, gradients are not.
-        patience: Evaluations (updates, or passes where an update sees a part of the data) without
-            a gain of 1e-6 nats per value before stopping; counted on the validation data where
-            there are any.
+        patience: Evaluations without a gain of 1e-6 nats per value before stopping; counted on
+            the validation data where there are any.
+        evaluate_every: Passes over the data (updates, where each sees all of them) from one
+            evaluation to the next; the best point on the validation data is what is kept.
+        metric: A method by which the validation data are scored: `ImportanceWeighted(16)`, say,
+            while `Variational()` is climbed. That of the fit if None.
         restarts: Further starts, each a perturbation of the first; the best end is kept.
-        checkpoint: A file to which the state of the fit goes after every evaluation. Where it
-            exists, an interrupted fit goes on from it; it is removed when the fit ends.
+        checkpoint: A file to which the state of the fit goes after a pass, as long as writing
+            takes less than a twentieth of the time. Where it exists, an interrupted fit goes on
+            from it; it is removed when the fit ends.
 
     Raises:
         InputError: settings out of range or at odds with each other.
@@ -94,11 +101,15 @@ class Gradient(Learner):
         clip: float | None = None,
         window: int | None = None,
         patience: int | None = None,
+        evaluate_every: int = 1,
+        metric: Method | None = None,
         restarts: int = 0,
         checkpoint: str | os.PathLike[str] | None = None,
     ) -> None:
         _check_count("steps", steps, 1)
         _check_count("restarts", restarts, 0)
+        _check_count("evaluate_every", evaluate_every, 1)
+        _check_metric(metric)
         for name, count in (("batch_size", batch_size), ("window", window), ("patience", patience)):
             if count is not None:
                 _check_count(name, count, 1)
@@ -121,12 +132,14 @@ class Gradient(Learner):
         self.steps, self.lr, self.optimizer = steps, lr, optimizer
         self.weight_decay, self.schedule, self.batch_size = weight_decay, schedule, batch_size
         self.clip, self.window, self.patience = clip, window, patience
+        self.evaluate_every, self.metric = evaluate_every, metric
         self.restarts, self.checkpoint = restarts, checkpoint
         self._check_together()
 
     def _check_together(self) -> None:
         if self.optimizer == "lbfgs":
-            for name in ("batch_size", "window", "clip", "schedule", "checkpoint", "patience"):
+            alone = ("batch_size", "window", "clip", "schedule", "checkpoint", "patience", "metric")
+            for name in alone:
                 if getattr(self, name) is not None:
                     todo = 'Leave it out, or use optimizer="adam".'
                     raise InputError(expected(name, 'none beside "lbfgs"', "a value", todo))
@@ -140,7 +153,7 @@ class Gradient(Learner):
     def __repr__(self) -> str:
         rest = {
             name: getattr(self, name)
-            for name in ("schedule", "batch_size", "clip", "window", "patience")
+            for name in ("schedule", "batch_size", "clip", "window", "patience", "metric")
             if getattr(self, name) is not None
         }
         more = "".join(f", {name}={value!r}" for name, value in rest.items())
@@ -203,7 +216,8 @@ class Gradient(Learner):
             n_values=int(data.n_values.sum()),
             seconds=time.perf_counter() - began,
             learner=self,
-            warnings=warnings,
+            warnings=(*warnings, *collapse(run.records)),
+            records=tuple(run.records),
             parameters=found,
             standard_errors=_errors(objective, x) if kind in ("exact", "approximate") else None,  # type: ignore[arg-type]
             restarts=tuple(tuple(r.history) for r in runs),
@@ -237,9 +251,11 @@ class Gradient(Learner):
         if self.checkpoint is None:
             trainer.run(at, report, lambda _: None)
             return at
-        wanted = {"learner": repr(self), "size": objective.size}
+        method = repr(objective.method)
+        wanted = {"learner": repr(self), "method": method, "size": objective.size}
         at = _resumed(disk.read(self.checkpoint, wanted), trainer)
-        trainer.run(at, report, partial(_saved, self.checkpoint, wanted, trainer))
+        saver = disk.Saver(partial(_saved, self.checkpoint, wanted, trainer))
+        trainer.run(at, report, saver)
         disk.remove(self.checkpoint)
         return at
 
@@ -275,8 +291,9 @@ def _saved(
     for name, value in trainer.optimizer.state[trainer.x].items():
         tensors[f"optimizer.{name}"] = value
     tensors["generator"] = trainer.generator.get_state()
-    fields = ("step", "history", "best", "waited", "rate", "reason", "converged")
-    disk.write(path, tensors, {**wanted, **{name: getattr(at, name) for name in fields}})
+    record = {name: getattr(at, name) for name in _FIELDS}
+    record["records"] = [asdict(r) for r in at.records]
+    disk.write(path, tensors, {**wanted, **record})
 
 
 def _resumed(found: tuple[dict[str, Tensor], dict[str, Any]] | None, trainer: Trainer) -> Progress:
@@ -292,8 +309,10 @@ def _resumed(found: tuple[dict[str, Tensor], dict[str, Any]] | None, trainer: Tr
         if name.startswith("optimizer.")
     }
     trainer.generator.set_state(tensors["generator"])
-    fields = ("step", "history", "best", "waited", "rate", "reason", "converged")
-    at = Progress(**{name: record[name] for name in fields})
+    at = Progress(**{name: record[name] for name in _FIELDS})
+    at.records = [
+        TrainingRecord(**{**r, "kl_per_dim": tuple(r["kl_per_dim"])}) for r in record["records"]
+    ]
     at.best_x = tensors["best_x"].to(device) if "best_x" in tensors else None
     return at
 
@@ -302,6 +321,12 @@ def _check_count(name: str, value: Any, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         todo = f"Give an integer of {least} or more."
         raise InputError(expected(name, f"an integer >= {least}", repr(value), todo))
+
+
+def _check_metric(metric: Any) -> None:
+    if metric is not None and not isinstance(metric, Method):
+        todo = "Give one, made: ImportanceWeighted(16), say."
+        raise InputTypeError(expected("metric", "a method", f"{metric!r:.60}", todo))
 
 
 def _check_number(name: str, value: Any, zero: bool) -> None:

@@ -10,7 +10,24 @@ from statespace.errors import InputTypeError, expected
 
 __all__ = ["Report", "reporting"]
 
-Report = Callable[[int, float], None]  # the iteration, the objective
+
+class Report:
+    """Called with the iteration and the objective; `note` adds words to what is shown.
+
+    Args:
+        show: Is called likewise.
+        note: Is called with the words.
+    """
+
+    def __init__(
+        self,
+        show: Callable[[int, float], Any] = lambda iteration, objective: None,
+        note: Callable[[str], Any] = lambda words: None,
+    ) -> None:
+        self._show, self.note = show, note
+
+    def __call__(self, iteration: int, objective: float) -> None:
+        self._show(iteration, objective)
 
 
 @contextmanager
@@ -24,19 +41,27 @@ def reporting(progress: Any, total: int, name: str) -> Iterator[Report]:
         name: What the bar says.
     """
     if progress is None or progress is False:
-        yield lambda iteration, objective: None
+        yield Report()
     elif progress is True:
         from tqdm.auto import tqdm
 
         with tqdm(total=total, desc=name, leave=False) as bar:
+            noted, last = "", 0
 
             def show(iteration: int, objective: float) -> None:
-                bar.set_postfix_str(f"{objective:.4f}")
-                bar.update(1)
+                nonlocal last
+                bar.set_postfix_str(noted or f"{objective:.4f}", refresh=False)
+                # a fit that goes on begins where it stood, another start at one
+                bar.update(iteration - last if iteration > last else 1)
+                last = iteration
 
-            yield show
+            def note(words: str) -> None:
+                nonlocal noted
+                noted = words
+
+            yield Report(show, note)
     elif callable(progress):
-        yield progress
+        yield Report(progress)
     else:
         raise InputTypeError(
             expected(

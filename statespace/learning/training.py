@@ -19,6 +19,10 @@ from torch import Generator, Tensor
 from statespace.errors import InputError, NumericalError
 from statespace.interface import Filter, climbing, lend
 from statespace.learning.objective import Objective, log_prior
+from statespace.learning.progress import Report
+from statespace.learning.trouble import where_from
+from statespace.learning.watching import Watcher
+from statespace.results import TrainingRecord
 from statespace.sequences import Sequences
 
 __all__ = ["Progress", "Trainer"]
@@ -37,6 +41,8 @@ class Progress:
         best: The best criterion so far, with its x; the criterion is the validation data's
             log-likelihood where there are any, else the objective.
         waited: Evaluations since the best one.
+        records: Of the evaluations.
+        seconds: Spent.
         rate: What is left of the learning rate after steps that were taken back.
     """
 
@@ -45,6 +51,8 @@ class Progress:
     best: float = -math.inf
     best_x: Tensor | None = None
     waited: int = 0
+    records: list[TrainingRecord] = field(default_factory=list)
+    seconds: float = 0.0
     rate: float = 1.0
     reason: str = ""
     converged: bool = False
@@ -71,51 +79,62 @@ class Trainer:
     ) -> None:
         self.settings, self.objective, self.scale = settings, objective, scale
         self.generator = generator
-        self.held_out = (
-            None
-            if validation is None
-            else Objective(objective.model, objective.method, validation, generator)
+        self.watcher = Watcher(
+            objective,
+            validation,
+            settings.metric,
+            settings.evaluate_every,
+            settings.steps,
+            generator,
         )
+        self._picked: Tensor | None = None  # which series the part at hand has
+        self._failures = 0  # steps taken back in a row
         self.x = torch.nn.Parameter(objective.read() / scale)
         kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
         self.optimizer = kind([self.x], lr=settings.lr, weight_decay=settings.weight_decay)
         self.whole = settings.batch_size is None and settings.window is None
 
-    def run(
-        self, at: Progress, report: Callable[[int, float], None], save: Callable[[Progress], None]
-    ) -> None:
+    def run(self, at: Progress, report: Report, save: Callable[[Progress], None]) -> None:
         """Trains until a criterion is met; the model is left at the best or the last point."""
-        failures = 0
-        if self.held_out is not None and at.step == 0:  # the start is a candidate too
+        self.watcher.before = at.seconds
+        if self.watcher.held_out is not None and at.step == 0:  # the start is a candidate too
             x = self.x.detach()
-            at.best, at.best_x = self.held_out.value(self.scale * x), x.clone()
+            at.best, at.best_x = self.watcher.score(self.scale * x), x.clone()
         while at.step < self.settings.steps and not at.reason:
             total, weight = 0.0, 0.0
             for data, state in self._parts(at):
                 if at.step >= self.settings.steps:
                     break
                 value = self._update(at, data, state)
+                while value is None and self._failures <= _FAILURES:
+                    value = self._update(at, data, state)
                 if value is None:
-                    failures += 1
-                    if failures > _FAILURES:
-                        at.reason = "no step of any length leads to a finite log-likelihood"
-                        break
-                    continue
-                failures = 0
+                    break
                 at.step += 1
                 count = float(data.n_values.sum())
                 total, weight = total + value * count, weight + count
                 report(at.step, value * self._values)
             if weight:
-                self._evaluate(at, total / weight * self._values)
+                self._end_pass(at, total / weight * self._values, data, report)
                 save(at)
-        # the objective of a part, or without the pull of a decay, is no measure of the best point
-        keep = (self.whole and not self.settings.weight_decay) or self.held_out is not None
-        if keep and at.best_x is not None:
+        if self._keeps_best and at.best_x is not None:
             self.x.data.copy_(at.best_x)
         self.objective.write(self.scale * self.x.detach())
         if not at.reason:
             at.reason = f"all {self.settings.steps} steps were taken"
+
+    @property
+    def _keeps_best(self) -> bool:
+        """Whether the criterion measures points well enough to go back to the best of them.
+
+        The objective of a part of the data does not, nor one without the pull of a decay, nor one
+        that is random or annealed.
+        """
+        if self.watcher.held_out is not None:
+            return True
+        o = self.objective
+        known = o.method.kind(o.model, o.data) in ("exact", "approximate")
+        return self.whole and not self.settings.weight_decay and known
 
     @property
     def _values(self) -> float:
@@ -139,11 +158,13 @@ class Trainer:
     def _batches(self) -> Iterator[Sequences]:
         data, size = self.objective.data, self.settings.batch_size
         if size is None:
+            self._picked = None
             yield data
             return
         device = self.generator.device
         order = torch.randperm(len(data.lengths), generator=self.generator, device=device)
         for part in order.to(data.lengths.device).split(size):
+            self._picked = part
             yield data.select(part)
 
     def _carried(self, at: Progress, rows: Sequences, state: Any) -> Any:
@@ -162,19 +183,26 @@ class Trainer:
 
     def _update(self, at: Progress, data: Sequences, state: Any) -> float | None:
         """One update; the objective per observed value before it, None if it was taken back."""
-        value, gradient = self._gradient(data, state, at.step)
+        value, gradient, trouble = self._gradient(data, state, at)
         if gradient is None:
             if at.step == 0 and at.rate == 1.0:
                 raise NumericalError(
                     "Gradient: expected a finite log-likelihood at the start values, received "
-                    f"{value}. Give other start values, or look at what is held without noise."
+                    f"{value} ({trouble}). Give other start values, or look at what is held "
+                    "without noise."
                 )
+            self._failures += 1
+            if self._failures > _FAILURES:
+                what = "no step of any length leads to a finite log-likelihood"
+                at.reason = f"{what} ({trouble}, after update {at.step})"
             self._back(at)
             return None
+        self._failures = 0
         self.last = self.x.detach().clone()
-        clip = self.settings.clip
-        if clip is not None:
-            gradient = gradient * min(1.0, clip / max(float(gradient.norm()), 1e-300))
+        clip, norm = self.settings.clip, float(gradient.norm())
+        self.watcher.noticed(norm)
+        if clip is not None and norm > clip:
+            gradient = gradient * (clip / norm)
         self.x.grad = -gradient
         factor = self.settings.factor(at.step) * at.rate
         for group in self.optimizer.param_groups:
@@ -191,31 +219,50 @@ class Trainer:
                 value.zero_()
         self.x.data.copy_(0.5 * (self.x.data + self.last))
 
-    def _gradient(self, data: Sequences, state: Any, step: int) -> tuple[float, Tensor | None]:
-        """Objective per observed value at x, and its gradient in x."""
+    def _gradient(
+        self, data: Sequences, state: Any, at: Progress
+    ) -> tuple[float, Tensor | None, str]:
+        """Objective per observed value at x, its gradient in x, and what is wrong with them."""
         objective, count = self.objective, float(data.n_values.sum())
         objective.write(self.scale * self.x.detach())
         try:
             with torch.enable_grad(), climbing(), lend(self.generator) as lent:
-                log = objective.method.objective(objective.model, data, lent, state, step)
+                log = objective.method.objective(objective.model, data, lent, state, at.step)
                 value = log.double().sum() / count + log_prior(objective.model) / self._values
-            if not math.isfinite(float(value.detach())):
-                return float(value.detach()), None
+            here = float(value.detach())
+            if not math.isfinite(here):
+                return here, None, self._trouble(at, data, None)
             grads = torch.autograd.grad(value, objective.parameters, materialize_grads=True)
-        except (InputError, NumericalError):  # the last step was too long
-            return -math.inf, None
+        except (InputError, NumericalError) as error:  # the last step was too long
+            return -math.inf, None, self._trouble(at, data, None) or str(error)
         gradient = self.scale * torch.cat([g.flatten().double() for g in grads])
         if not bool(torch.isfinite(gradient).all()):
-            return float(value.detach()), None
-        return float(value.detach()), gradient
+            return here, None, self._trouble(at, data, gradient)
+        return here, gradient, ""
 
-    def _evaluate(self, at: Progress, value: float) -> None:
-        """Notes the objective of a pass, keeps the best point, and counts patience."""
+    def _trouble(self, at: Progress, data: Sequences, gradient: Tensor | None) -> str:
+        """Where it comes from; looked for only when it is going to be said."""
+        said = at.step == 0 or self._failures >= _FAILURES
+        return where_from(self.objective, data, self._picked, gradient) if said else ""
+
+    def _end_pass(self, at: Progress, value: float, seen: Sequences, report: Report) -> None:
+        """Notes the objective of a pass, and evaluates if that is due."""
         at.history.append(value)
-        here = self.x.detach()
-        criterion, point = value, self.last if self.whole else here
-        if self.held_out is not None:
-            criterion, point = self.held_out.value(self.scale * here), here
+        evaluated = self.watcher.held_out is None
+        if self.watcher.due(at.records, len(at.history), at.step):
+            score = self.watcher.score(self.scale * self.x.detach())
+            at.records.append(self.watcher.record(at.step, value / self._values, score, seen))
+            report.note(at.records[-1].words())
+            evaluated = True
+            value = score if self.watcher.held_out is not None else value
+        at.seconds = self.watcher.seconds
+        if evaluated:
+            self._compare(at, value)
+
+    def _compare(self, at: Progress, criterion: float) -> None:
+        """Keeps the best point, and counts patience."""
+        held_out = self.watcher.held_out is not None
+        point = self.last if self.whole and not held_out else self.x.detach()
         if criterion > at.best + self.settings.least_gain(self._values):
             at.waited = 0
         else:
@@ -224,6 +271,6 @@ class Trainer:
             at.best, at.best_x = criterion, point.clone()
         patience = self.settings.patience
         if patience is not None and at.waited >= patience:
-            what = "validation log-likelihood" if self.held_out is not None else "objective"
+            what = "validation log-likelihood" if held_out else "objective"
             at.reason = f"the {what} has not risen for {patience} evaluations"
             at.converged = True

@@ -13,6 +13,7 @@ from statespace.results.keeping import keeping, read_keep
 from statespace.results.record import KINDS
 from statespace.results.score import Score
 from statespace.results.smoothed import Smoothed
+from statespace.results.training import TrainingRecord
 from statespace.results.trajectory import Trajectory
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Score",
     "Smoothed",
     "StandardErrors",
+    "TrainingRecord",
     "Trajectory",
     "keeping",
     "read_keep",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from statespace.results.record import check_kind
 from statespace.results.summary import parameter_rows, render
+from statespace.results.training import TrainingRecord
 
 __all__ = ["FitResult", "StandardErrors"]
 
@@ -87,6 +88,7 @@ class FitResult:
         standard_errors: By name; computed at first use, at the parameters of that moment.
         restarts: The histories of the other starts.
         kind: What the log-likelihood is.
+        records: A `TrainingRecord` for each evaluation, of learners that make them.
 
     Example:
         >>> fit = FitResult("LDS", True, "the score is below 1e-6", [-640.0, -633.5], -633.5,
@@ -112,6 +114,7 @@ class FitResult:
     standard_errors: StandardErrors = None  # type: ignore[assignment]
     restarts: tuple[tuple[float, ...], ...] = ()
     kind: str = "exact"
+    records: tuple[TrainingRecord, ...] = ()
 
     def __post_init__(self) -> None:
         check_kind(self.kind)

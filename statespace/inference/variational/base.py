@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from statespace.beliefs import Real, Tree, map_space
 from statespace.inference.particle import ParticleFilter
 from statespace.inference.particle.select import Selection
 from statespace.inference.particle.stochastic import ParticleBelief
+from statespace.inference.variational.monitor import divergence
 from statespace.interface import Amortised, Filter, Info, Row, State
 from statespace.interface.walking import Moment
 from statespace.results import Filtered, Forecast
@@ -63,6 +64,11 @@ class GuidedMethod(Filter):
     def _filter(self, model: Any) -> ParticleFilter:
         proposal = model.guide if model.guide.causal else "bootstrap"
         return ParticleFilter(max(self._count, _FEWEST), proposal=proposal)
+
+    def monitor(self, model: Any, data: Sequences, generator: Generator) -> Mapping[str, Any]:
+        """The guide's divergence from the prior; nothing where a missing y feeds the memory."""
+        drawn = "y" in model.reads and not data.complete
+        return {} if drawn else divergence(model, data, generator)
 
     def start(
         self, model: Any, batch_shape: Sequence[int], condition: Tree, generator: Generator

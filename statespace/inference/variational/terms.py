@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from statespace.interface.walking import row_of_z, rows_of_z
 from statespace.sequences import Sequences
 from statespace.shapes import tmap
 
-__all__ = ["Gap", "Terms", "at_the_draw", "balanced", "in_closed_form", "terms_of"]
+__all__ = ["Gap", "Terms", "at_the_draw", "balanced", "in_closed_form", "pairs", "terms_of"]
 
 
 @dataclass(frozen=True)
@@ -103,34 +103,36 @@ def terms_of(model: Any, guide: Guide, data: Sequences, trace: Trace, gap: Gap) 
     shape = (*trace.at.y.shape[:-1], data.T)
     emission = model.emission(trace.z, trace.after)
     log_y = observed_log_prob(emission, data.values, data.observed).expand(shape)
-    kl = _over_rows(model, guide, data, trace, gap).expand(shape)
+    parts = [gap(q, p, z).expand(lead) for q, p, z, lead in pairs(model, guide, data, trace)]
+    kl = torch.cat([parts[0][..., None], *parts[1:]], -1)
     return Terms(log_y, torch.where(data.active, kl, torch.zeros_like(kl)))
 
 
-def _over_rows(
-    model: Any,
-    guide: Guide,
-    data: Sequences,
-    trace: Trace,
-    gap: Gap,
-) -> Tensor:
-    """A comparison of q and p for all rows: the first, whose prior is another, and the rest."""
+class Pair(NamedTuple):
+    """What the guide and the prior say of z in some rows."""
+
+    q: Distribution
+    p: Distribution
+    z: Tree
+    shape: tuple[int, ...]  # (K, *batch), and how many rows unless it is the first
+
+
+def pairs(model: Any, guide: Guide, data: Sequences, trace: Trace) -> list[Pair]:
+    """The first row, whose prior is another, and the rest at once."""
     before, z, T = trace.before, trace.z, data.T
-    lead = trace.at.y.shape[:-1]
-    now = row_of_z(model, z, 0)
+    lead = tuple(trace.at.y.shape[:-1])
     ctx = before.row(0)
     first = model.initial(ctx) if trace.at.t == 0 else model.transition(trace.at.z, ctx)
     first = first.expand(lead)
     q = _density(guide, trace, trace.at.z, ctx, slice(0, 1), first)
-    parts = [gap(q, first, now).expand(lead)[..., None]]
+    found = [Pair(q, first, row_of_z(model, z, 0), lead)]
     if T > 1:
         ctx = before.rows(1, None)
         z_0, z_1 = rows_of_z(model, z, 0, T - 1), rows_of_z(model, z, 1, T - 1)
-        prior = model.transition(z_0, ctx)
-        prior = prior.expand((*lead, T - 1))
+        prior = model.transition(z_0, ctx).expand((*lead, T - 1))
         q = _density(guide, trace, z_0, ctx, slice(1, T), prior)
-        parts.append(gap(q, prior, z_1).expand(*lead, T - 1))
-    return torch.cat(parts, -1)
+        found.append(Pair(q, prior, z_1, (*lead, T - 1)))
+    return found
 
 
 def _density(

@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 from statespace.beliefs import Tree
 from statespace.interface import Context, Guide
 from statespace.nn.encoders import Encoder
+from statespace.nn.layers import Dropout
 from statespace.nn.posteriors import Posterior
 from statespace.nn.readers import Numbers, Tokens
 from statespace.sequences import Sequences
@@ -33,6 +34,7 @@ class NeuralGuide(Guide):
         encoder: From features to e.
         posterior: From e (and z_{t-1}, h_t) to the density.
         encodes_memory: Whether the encoder reads h too; of a memory that runs ahead of z.
+        dropout: Share of the encoder's input that is left out while a learner climbs.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class NeuralGuide(Guide):
         posterior: Posterior,
         *,
         encodes_memory: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.seen, self.inputs_seen = seen, inputs_seen
         self.encoder, self.posterior = encoder, posterior
         self.encodes_memory = encodes_memory
+        self.dropout = Dropout(dropout)
         self.causal = encoder.causal
         self.reads = posterior.reads
         self.reads_prior = posterior.reads_prior
@@ -66,7 +70,8 @@ class NeuralGuide(Guide):
 
     def encode_on(self, data: Sequences, h: Tensor, memory: Tree) -> tuple[Tree, Tree]:
         """The same from where a causal encoder ended, and where it ends now."""
-        found: tuple[Tree, Tree] = self.encoder(self._features(data, h), data.lengths, memory)
+        x = self.dropout(self._features(data, h))
+        found: tuple[Tree, Tree] = self.encoder(x, data.lengths, memory)
         return found
 
     def forward(self, z: Tree, e: Tree, ctx: Context, prior: Distribution) -> Distribution:

@@ -170,6 +170,17 @@ CASES = [
           family="bernoulli", data={"u": _normal(33, 3, 10, 2), **RAGGED}),
     _deep("DeepKalmanFilter", "both ways, gaps", _holed(_normal(34, 3, 7, 2), (0, 2, 1), (1, 2)),
           encoder="both"),
+    _deep("DeepKalmanFilter", "y_{t-1} too, gaps, inputs",
+          _holed(_normal(36, 3, 7, 2), (0, 2, 1), (1, 2)), autoregressive=True,
+          data={"u": _normal(37, 3, 10, 1), **RAGGED}),
+    _deep("DeepKalmanFilter", "y_{t-1} too, causal", _normal(38, 2, 7, 2), autoregressive=True,
+          encoder="causal", posterior="mlp"),
+    _deep("DeepKalmanFilter", "sizes of their own", _counts(39, 3, 7, 3).clamp_max(1),
+          family="bernoulli", transition_dim=(3, 5), emission_dim=[6, 3], activation="relu",
+          encoder_dim=6, encoder_cell="rnn", encoder_layers=2, encoder_activation="relu",
+          dropout=0.2, data=RAGGED),
+    _deep("VRNN", "a combiner, a linear emission", _normal(40, 3, 7, 2), posterior="combiner",
+          emission_dim=(), data=RAGGED),
     _deep("DeepKalmanFilter", "causal", _normal(35, 3, 7, 2), encoder="causal", posterior="mlp"),
 ]  # fmt: skip
 IDS = [c.name for c in CASES]

@@ -34,7 +34,7 @@ class NeuralGuide(Guide):
         encoder: From features to e.
         posterior: From e (and z_{t-1}, h_t) to the density.
         encodes_memory: Whether the encoder reads h too; of a memory that runs ahead of z.
-        dropout: Share of the encoder's features that are left out while learning.
+        dropout: Share of the encoder's input that is left out while a learner climbs.
     """
 
     def __init__(
@@ -70,9 +70,8 @@ class NeuralGuide(Guide):
 
     def encode_on(self, data: Sequences, h: Tensor, memory: Tree) -> tuple[Tree, Tree]:
         """The same from where a causal encoder ended, and where it ends now."""
-        found: tuple[Tree, Tree] = self.encoder(
-            self.dropout(self._features(data, h)), data.lengths, memory
-        )
+        x = self.dropout(self._features(data, h))
+        found: tuple[Tree, Tree] = self.encoder(x, data.lengths, memory)
         return found
 
     def forward(self, z: Tree, e: Tree, ctx: Context, prior: Distribution) -> Distribution:

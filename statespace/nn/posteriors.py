@@ -79,9 +79,7 @@ class Posterior(nn.Module, ABC):
         encoding: The width of e.
         memory: The width of h.
         reads: What it looks at besides e, of {"z", "h"}.
-        hidden: Widths of layers between.
-        min_scale: A floor under the scale.
-        dtype: Of the weights.
+        **how: Of its `GaussianNet`: hidden, activation, min_scale, dtype.
     """
 
     reads_prior: ClassVar[bool] = False
@@ -93,15 +91,13 @@ class Posterior(nn.Module, ABC):
         memory: int = 0,
         *,
         reads: Iterable[str] = (),
-        hidden: Sequence[int] = (),
-        min_scale: float = 1e-3,
-        dtype: torch.dtype = torch.float32,
+        **how: Any,
     ) -> None:
         super().__init__()
         self.reads = frozenset(reads)
         self.size, self.encoding = size, encoding
         features = encoding + size * ("z" in self.reads) + memory * ("h" in self.reads)
-        self.net = self._net(features, {"hidden": hidden, "min_scale": min_scale, "dtype": dtype})
+        self.net = self._net(features, how)
 
     def _net(self, features: int, how: dict[str, Any]) -> GaussianNet:
         return GaussianNet(features, self.size, **how)
@@ -157,22 +153,26 @@ class Product(Posterior):
 
 
 class Combiner(Posterior):
-    """N(m(c), s(c)^2), c = (tanh(W z_{t-1} + b) + e_t) / 2 (Krishnan, Shalit and Sontag 2017).
+    """N(m(c), s(c)^2), c = (tanh(W x + b) + e_t) / 2 (Krishnan, Shalit and Sontag 2017).
 
-    It reads z and no memory.
+    x is z_{t-1}, and h_t beside it where that is read.
     """
 
-    def __init__(self, size: int, encoding: int, memory: int = 0, **how: Any) -> None:
-        super().__init__(size, encoding, memory, **{**how, "reads": ("z",)})
-        dtype = how.get("dtype", torch.float32)
-        self.entry = nn.Linear(size, encoding, dtype=dtype)
+    def __init__(
+        self, size: int, encoding: int, memory: int = 0, *, reads: Iterable[str] = (), **how: Any
+    ) -> None:
+        reads = {"z", *reads}
+        super().__init__(size, encoding, memory, reads=reads, **how)
+        width = size + memory * ("h" in reads)
+        self.entry = nn.Linear(width, encoding, dtype=how.get("dtype", torch.float32))
 
     def _net(self, features: int, how: dict[str, Any]) -> GaussianNet:
         return GaussianNet(self.encoding, self.size, **how)
 
     def forward(self, z: Any, e: Tensor, h: Tensor, prior: Any) -> Distribution:
         """The density."""
-        found: Distribution = self.net(0.5 * (self.entry(z).tanh() + e))
+        x = join(z, h) if "h" in self.reads else z
+        found: Distribution = self.net(0.5 * (self.entry(x).tanh() + e))
         return found
 
 

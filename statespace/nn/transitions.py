@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -25,14 +27,14 @@ class GatedTransition(nn.Module):
     Args:
         size: n.
         input_dim: p.
-        hidden_dim: Width of the layers inside gate and net.
+        hidden: Widths of the layers inside gate and net.
         dtype: Of the weights.
         min_scale: The floor.
 
     Source: Krishnan, Shalit and Sontag (2017), equation 6.
 
     Example:
-        >>> GatedTransition(3, 0, 16)(torch.zeros(5, 3), torch.zeros(5, 0)).event_shape
+        >>> GatedTransition(3, 0, (16,))(torch.zeros(5, 3), torch.zeros(5, 0)).event_shape
         torch.Size([3])
     """
 
@@ -40,15 +42,15 @@ class GatedTransition(nn.Module):
         self,
         size: int,
         input_dim: int,
-        hidden_dim: int,
+        hidden: Sequence[int],
         dtype: torch.dtype = torch.float32,
         min_scale: float = 1e-3,
     ) -> None:
         super().__init__()
         width = size + input_dim
         self.min_scale = min_scale
-        self.gate = mlp(width, size, (hidden_dim,), activation="relu", dtype=dtype)
-        self.net = mlp(width, size, (hidden_dim,), activation="relu", dtype=dtype)
+        self.gate = mlp(width, size, hidden, activation="relu", dtype=dtype)
+        self.net = mlp(width, size, hidden, activation="relu", dtype=dtype)
         self.linear = nn.Linear(width, size, dtype=dtype)
         self.scale = nn.Linear(size, size, dtype=dtype)
         with torch.no_grad():

@@ -14,6 +14,13 @@ import torch
 
 import statespace as ss
 
+DEEP = (
+    "family='gaussian' transition_dim=None emission_dim=None posterior_dim=None activation='tanh' "
+    "encoder_dim=None encoder_layers=1 encoder_activation='tanh' dropout=0.0 num_categories=None "
+    "num_components=None embedding_dim=None min_scale=0.001 standardise=True dtype=torch.float32 "
+    "seed=None"
+)
+
 SIGNATURES: dict[str, tuple[Any, str]] = {
     "fit": (
         ss.LDS.fit,
@@ -65,27 +72,23 @@ SIGNATURES: dict[str, tuple[Any, str]] = {
     ),
     "VRNN": (
         ss.VRNN,
-        "latent_dim obs_dim input_dim=0 * hidden_dim layers=1 cell='gru' family='gaussian' "
-        "encoder=None posterior=None num_categories=None num_components=None embedding_dim=None "
-        "condition_dim=0 min_scale=0.001 standardise=True dtype=torch.float32 seed=None",
+        "latent_dim obs_dim input_dim=0 * hidden_dim cell='gru' layers=1 condition_dim=0 "
+        "encoder='pointwise' encoder_cell=None posterior='mlp' " + DEEP,
     ),
     "SRNN": (
         ss.SRNN,
-        "latent_dim obs_dim input_dim=0 * hidden_dim layers=1 cell='gru' family='gaussian' "
-        "encoder=None posterior=None num_categories=None num_components=None embedding_dim=None "
-        "condition_dim=0 min_scale=0.001 standardise=True dtype=torch.float32 seed=None",
+        "latent_dim obs_dim input_dim=0 * hidden_dim cell='gru' layers=1 condition_dim=0 "
+        "encoder='anticausal' encoder_cell=None posterior='residual' " + DEEP,
     ),
     "LSTMStateSpace": (
         ss.LSTMStateSpace,
-        "latent_dim obs_dim input_dim=0 * hidden_dim layers=1 family='gaussian' encoder=None "
-        "posterior=None num_categories=None num_components=None embedding_dim=None condition_dim=0 "
-        "min_scale=0.001 standardise=True dtype=torch.float32 seed=None",
+        "latent_dim obs_dim input_dim=0 * hidden_dim layers=1 condition_dim=0 encoder='causal' "
+        "encoder_cell='lstm' posterior='mlp' " + DEEP,
     ),
     "DeepKalmanFilter": (
         ss.DeepKalmanFilter,
-        "latent_dim obs_dim input_dim=0 * hidden_dim family='gaussian' encoder=None "
-        "posterior=None num_categories=None num_components=None embedding_dim=None "
-        "min_scale=0.001 standardise=True dtype=torch.float32 seed=None",
+        "latent_dim obs_dim input_dim=0 * hidden_dim autoregressive=False encoder='anticausal' "
+        "encoder_cell='gru' posterior='combiner' " + DEEP,
     ),
     "Variational": (
         ss.Variational, "num_samples=1 * kl='analytic' beta=1.0 free_bits=0.0 balance=None"

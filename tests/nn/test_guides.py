@@ -57,9 +57,10 @@ def test_a_product_is_the_product_of_the_densities() -> None:
 
 
 def test_a_combiner_averages_state_and_encoding() -> None:
-    """(tanh(W z + b) + e) / 2 goes into the net."""
+    """(tanh(W [z, h] + b) + e) / 2 goes into the net."""
     q, _, (z, e, h) = head("combiner")
-    mean, scale = q.net.parts((torch.tanh(z @ q.entry.weight.mT + q.entry.bias) + e) / 2)
+    x = torch.cat([z, h], -1)
+    mean, scale = q.net.parts((torch.tanh(x @ q.entry.weight.mT + q.entry.bias) + e) / 2)
     found = q(z, e, h, None)
     assert torch.allclose(found.mean, mean)
     assert torch.allclose(found.stddev, scale)
@@ -68,7 +69,7 @@ def test_a_combiner_averages_state_and_encoding() -> None:
 def test_a_gate_mixes_a_line_and_a_net() -> None:
     """(1 - g)(W x + b) + g f(x); it begins with W = 1 on z."""
     torch.manual_seed(0)
-    move = GatedTransition(2, 1, 5, F64)
+    move = GatedTransition(2, 1, (5,), F64)
     z, u = drawn(1, 7, 2), drawn(2, 7, 1)
     x = torch.cat([z, u], -1)
     g, f = torch.sigmoid(move.gate(x)), move.net(x)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
 from torch import Size, Tensor
 
-from statespace.errors import InputError, expected
 from statespace.inference import FIVO, ImportanceWeighted, Variational
 from statespace.interface import Amortised, Context, Filter, Real
 from statespace.learning import Gradient
-from statespace.models.shared.networks import NetworkModel, check_counts
+from statespace.models.deep.options import defaults_of, spelled_out
+from statespace.models.shared.networks import (
+    NetworkModel,
+    check_counts,
+    check_word,
+    drawn_from,
+    widths,
+)
 from statespace.models.shared.slots import check_dtype, check_sizes
 from statespace.nn import (
+    CELLS,
     POSTERIORS,
     GaussianNet,
     NeuralGuide,
@@ -30,12 +39,9 @@ from statespace.nn import (
 from statespace.sequences import Sequences
 from statespace.shapes import join
 
-__all__ = ["DeepModel", "given"]
+__all__ = ["DeepModel"]
 
-
-def given(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a constructor, from its `locals()`."""
-    return {k: v for k, v in arguments.items() if k not in ("self", "__class__", "seed")}
+_WIDTHS = ("transition_dim", "emission_dim", "posterior_dim")
 
 
 class DeepModel(NetworkModel, Amortised):
@@ -45,94 +51,115 @@ class DeepModel(NetworkModel, Amortised):
     `ImportanceWeighted(64)` where it sees the future; `fit` climbs the evidence lower bound.
     `filter`, `forecast` and `step` go by particles, from the guide where it is causal and from the
     prior elsewhere; `smooth` weighs paths of the guide.
+
+    A model passes `locals()` of its constructor to this one, and makes its parts in `_build`. Its
+    own defaults of shared options are arguments of its class statement.
+
+    Args:
+        arguments: Those of the model's constructor, with its `options`.
     """
 
-    usual_encoder: ClassVar[str]
-    usual_posterior: ClassVar[str]
-    usual_cell: ClassVar[str] = ""  # where the model has no choice of one
+    _own: ClassVar[Mapping[str, Any]] = {}
 
-    # ------------------------------------------------------------------ making one
+    def __init_subclass__(cls, **own: Any) -> None:
+        super().__init_subclass__()
+        cls._own = {**cls._own, **own}
+        if "__init__" in cls.__dict__:
+            spelled_out(cls, cls._own)
 
-    def _open(self, settings: dict[str, Any]) -> None:
-        """Checks and keeps the constructor's arguments."""
-        s = settings
-        check_sizes(s["latent_dim"], s["obs_dim"], s["input_dim"])
-        check_dtype(s["dtype"])
-        check_counts(
-            latent_dim=s["latent_dim"], hidden_dim=s["hidden_dim"], layers=s.get("layers", 1)
-        )
-        if s["posterior"] is not None and s["posterior"] not in POSTERIORS:
-            wanted = "one of " + ", ".join(f'"{word}"' for word in POSTERIORS)
-            todo = "Choose one of them."
-            raise InputError(expected("posterior", wanted, repr(s["posterior"]), todo))
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        super().__init__()
+        given = {k: v for k, v in arguments.items() if k not in ("self", "__class__", "options")}
+        own = defaults_of(arguments["__class__"].__init__, self._own)
+        settings = {**given, **own, **arguments["options"]}
+        with drawn_from(settings.pop("seed")):
+            s = self._open(settings)
+            self.seen, self.inputs_seen = self._readers(s)
+            self._build(s)
+
+    @abstractmethod
+    def _build(self, s: Any) -> None:
+        """Makes prior, head, guide and perhaps a memory, from settings without gaps."""
+
+    def _open(self, settings: dict[str, Any]) -> Any:
+        """Checks and keeps the settings; without gaps, as attributes."""
+        for name in _WIDTHS:
+            settings[name] = widths(name, settings[name])
+        s = SimpleNamespace(**settings)
+        check_sizes(s.latent_dim, s.obs_dim, s.input_dim)
+        check_dtype(s.dtype)
+        s.layers, s.cell = settings.get("layers", 1), settings.get("cell", "gru")
+        s.encoder_dim = s.hidden_dim if s.encoder_dim is None else s.encoder_dim
+        s.encoder_cell = s.encoder_cell or s.cell
+        names = ("latent_dim", "hidden_dim", "layers", "encoder_dim", "encoder_layers")
+        check_counts(**{name: getattr(s, name) for name in names})
+        for name in _WIDTHS:
+            setattr(s, name, (s.hidden_dim,) if settings[name] is None else settings[name])
+        check_word("posterior", s.posterior, POSTERIORS)
+        check_word("encoder_cell", s.encoder_cell, CELLS)
+        check_word("encoder_activation", s.encoder_activation, ("tanh", "relu"))
         self._remember(**settings)
-        self.latent = Real(s["latent_dim"])
-        self.obs_dim, self.input_dim = s["obs_dim"], s["input_dim"]
-        self.categorical = s["num_categories"] is not None
-        self.seen, self.inputs_seen = self._readers()
+        self.latent = Real(s.latent_dim)
+        self.obs_dim, self.input_dim = s.obs_dim, s.input_dim
+        self.categorical = s.num_categories is not None
+        return s
 
-    def _readers(self) -> tuple[Numbers | Tokens, Numbers]:
+    # ------------------------------------------------------------------ parts
+
+    def _readers(self, s: Any) -> tuple[Numbers | Tokens, Numbers]:
         """What a network sees of y and of u; the guide has its own."""
-        s = self.settings
-        size = s["num_categories"]
-        width = s["embedding_dim"] or min(size or self.obs_dim, s["hidden_dim"])
-        seen = reader_of(self.obs_dim, size, width, s["dtype"])
-        return seen, Numbers(self.input_dim, s["dtype"])
+        width = s.embedding_dim or min(s.num_categories or s.obs_dim, s.hidden_dim)
+        seen = reader_of(s.obs_dim, s.num_categories, width, s.dtype)
+        return seen, Numbers(s.input_dim, s.dtype)
 
-    def _path(self, features: int) -> Any:
-        s = self.settings
-        return recurrent(
-            features,
-            s["hidden_dim"],
-            self.usual_cell or s["cell"],
-            layers=s["layers"],
-            condition_dim=s["condition_dim"],
-            dtype=s["dtype"],
+    def _path(self, s: Any, features: int, cell: str) -> Any:
+        how = {"layers": s.layers, "condition_dim": s.condition_dim, "dtype": s.dtype}
+        return recurrent(features, s.hidden_dim, cell, **how)
+
+    def _prior(self, s: Any, features: int) -> GaussianNet:
+        return GaussianNet(
+            features, s.latent_dim, s.transition_dim, activation=s.activation, dtype=s.dtype
         )
 
-    def _prior(self, features: int) -> GaussianNet:
-        s = self.settings
-        return GaussianNet(features, s["latent_dim"], (s["hidden_dim"],), dtype=s["dtype"])
-
-    def _head(self, features: int) -> Any:
-        s = self.settings
+    def _head(self, s: Any, features: int) -> Any:
         return emission_head(
-            s["family"],
+            s.family,
             features,
-            self.obs_dim,
-            hidden=(s["hidden_dim"],),
-            num_categories=s["num_categories"],
-            num_components=s["num_components"],
-            min_scale=s["min_scale"],
-            dtype=s["dtype"],
+            s.obs_dim,
+            hidden=s.emission_dim,
+            activation=s.activation,
+            num_categories=s.num_categories,
+            num_components=s.num_components,
+            min_scale=s.min_scale,
+            dtype=s.dtype,
         )
 
     def _guide(
-        self, reads: Iterable[str], *, memory: int = 0, encodes: bool = False
+        self, s: Any, reads: Iterable[str], *, memory: int = 0, encodes: bool = False
     ) -> NeuralGuide:
         """The guide: what its posterior reads besides e, of a memory so wide."""
-        s = self.settings
-        seen, inputs_seen = self._readers()
-        features = encoder_features(seen, self.obs_dim, self.input_dim, memory * encodes)
-        width, dtype = s["hidden_dim"], s["dtype"]
+        seen, inputs_seen = self._readers(s)
         eyes = encoder(
-            s["encoder"] or self.usual_encoder,
-            features,
-            width,
-            hidden=(width,),
-            cell=self.usual_cell or s["cell"],
-            dtype=dtype,
+            s.encoder,
+            encoder_features(seen, s.obs_dim, s.input_dim, memory * encodes),
+            s.encoder_dim,
+            hidden=(s.encoder_dim,) * s.encoder_layers,
+            cell=s.encoder_cell,
+            layers=s.encoder_layers,
+            activation=s.encoder_activation,
+            dtype=s.dtype,
         )
         q = posterior(
-            s["posterior"] or self.usual_posterior,
-            s["latent_dim"],
+            s.posterior,
+            s.latent_dim,
             eyes.width,
             memory,
             reads=reads,
-            hidden=(width,),
-            dtype=dtype,
+            hidden=s.posterior_dim,
+            activation=s.activation,
+            dtype=s.dtype,
         )
-        return NeuralGuide(seen, inputs_seen, eyes, q, encodes_memory=encodes)
+        return NeuralGuide(seen, inputs_seen, eyes, q, encodes_memory=encodes, dropout=s.dropout)
 
     # ------------------------------------------------------------------ the contract
 
@@ -146,7 +173,7 @@ class DeepModel(NetworkModel, Amortised):
         parts = [] if z is None else [z]
         if y is not None:
             parts.append(self.seen(y))
-        return join(*parts, self.inputs_seen(ctx.u))
+        return join(*parts, self.inputs_seen(ctx.u)) if "u" in self.reads else join(*parts)
 
     def start_values(self, data: Sequences, generator: torch.Generator) -> None:
         """At the first fit: units of the data, for the guide too."""

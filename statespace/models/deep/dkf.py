@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -10,15 +10,16 @@ from torch.distributions import Distribution
 
 from statespace.files import register
 from statespace.interface import Context
-from statespace.models.deep.base import DeepModel, given
-from statespace.models.shared.networks import drawn_from
-from statespace.nn import GatedTransition, normal
+from statespace.models.deep.base import DeepModel
+from statespace.models.deep.options import Options
+from statespace.nn import GatedTransition, Latest, normal
+from statespace.shapes import join
 
 __all__ = ["DeepKalmanFilter"]
 
 
 @register("DeepKalmanFilter")
-class DeepKalmanFilter(DeepModel):
+class DeepKalmanFilter(DeepModel, encoder="anticausal", encoder_cell="gru", posterior="combiner"):
     """A Markov chain with a gated network as its transition, seen through another network.
 
         z_1 ~ N(m_1, diag s_1^2)
@@ -27,24 +28,16 @@ class DeepKalmanFilter(DeepModel):
         q(z_t | z_{t-1}, e_t) = N(m', s'^2) of (tanh(W z_{t-1} + b) + e_t) / 2,  e = anticausal
 
     Nothing is remembered besides z, so that smoothing by particles is backward simulation. The
-    transition begins near z_t = z_{t-1}.
+    transition begins near z_t = z_{t-1}. With `autoregressive=True` it reads the observation
+    before it, x = [z_{t-1}, y_{t-1}, u_t], and so does the guide.
 
     Args:
         latent_dim: n, the size of z.
         obs_dim: m, the size of y.
         input_dim: p, the size of u.
-        hidden_dim: The width of the layers inside transition, head and guide.
-        family: What y is: "gaussian", "student_t", "mixture", "bernoulli", "poisson",
-            "categorical", or a Module whose call returns a Distribution.
-        encoder: Of the guide: "pointwise", "causal", "anticausal" or "both"; "anticausal" if None.
-        posterior: Its head: "mlp", "residual", "product" or "combiner"; "combiner" if None.
-        num_categories: V, of a categorical y, which holds 0 .. V - 1.
-        num_components: Of a mixture of Gaussians.
-        embedding_dim: The width of a token's vector.
-        min_scale: A floor under the scales of y, in standard deviations of the training data.
-        standardise: Whether units and level are taken from the data of the first fit.
-        dtype: torch.float32 or torch.float64.
-        seed: Of the start weights.
+        hidden_dim: The width of layers that have none of their own.
+        autoregressive: Whether the transition reads y_{t-1} too.
+        **options: `Options`, spelled out here.
 
     Raises:
         InputError, InputTypeError: an argument out of range, or one that the family has no use
@@ -61,10 +54,6 @@ class DeepKalmanFilter(DeepModel):
     networks for nonlinear state space models".
     """
 
-    usual_encoder = "anticausal"
-    usual_cell = "gru"
-    usual_posterior = "combiner"
-
     def __init__(
         self,
         latent_dim: int,
@@ -72,26 +61,20 @@ class DeepKalmanFilter(DeepModel):
         input_dim: int = 0,
         *,
         hidden_dim: int,
-        family: Any = "gaussian",
-        encoder: str | None = None,
-        posterior: str | None = None,
-        num_categories: int | None = None,
-        num_components: int | None = None,
-        embedding_dim: int | None = None,
-        min_scale: float = 1e-3,
-        standardise: bool = True,
-        dtype: torch.dtype = torch.float32,
-        seed: int | None = None,
+        autoregressive: bool = False,
+        **options: Unpack[Options],
     ) -> None:
-        arguments = given(locals())
-        super().__init__()
-        with drawn_from(seed):
-            self._open(arguments)
-            self.start_mean = nn.Parameter(torch.zeros(latent_dim, dtype=dtype))
-            self.start_log_scale = nn.Parameter(torch.zeros(latent_dim, dtype=dtype))
-            self.move = GatedTransition(latent_dim, input_dim, hidden_dim, dtype)
-            self.head = self._head(latent_dim)
-            self.guide = self._guide({"z"})
+        super().__init__(locals())
+
+    def _build(self, s: Any) -> None:
+        read = self.seen.width if s.autoregressive else 0
+        if s.autoregressive:
+            self.reads, self.path = frozenset({"y"}), Latest(read, s.dtype)
+        self.start_mean = nn.Parameter(torch.zeros(s.latent_dim, dtype=s.dtype))
+        self.start_log_scale = nn.Parameter(torch.zeros(s.latent_dim, dtype=s.dtype))
+        self.move = GatedTransition(s.latent_dim, read + s.input_dim, s.transition_dim, s.dtype)
+        self.head = self._head(s, s.latent_dim)
+        self.guide = self._guide(s, {"z", "h"} if s.autoregressive else {"z"}, memory=read)
 
     # ------------------------------------------------------------------ the contract
 
@@ -100,8 +83,8 @@ class DeepKalmanFilter(DeepModel):
         return normal(self.start_mean, self.start_log_scale.exp())
 
     def transition(self, z: Tensor, ctx: Context) -> Distribution:
-        """p(z_t | z_{t-1}, u_t)."""
-        found: Distribution = self.move(z, self.inputs_seen(ctx.u))
+        """p(z_t | z_{t-1}, u_t), and given y_{t-1} where that is read."""
+        found: Distribution = self.move(z, join(ctx.h, self.inputs_seen(ctx.u)))
         return found
 
     def emission(self, z: Tensor, ctx: Context) -> Distribution:

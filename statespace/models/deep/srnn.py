@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
-import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from statespace.files import register
 from statespace.interface import Context
-from statespace.models.deep.base import DeepModel, given
-from statespace.models.shared.networks import drawn_from
+from statespace.models.deep.base import DeepModel
+from statespace.models.deep.options import MemoryOptions
 from statespace.shapes import join
 
 __all__ = ["SRNN"]
 
 
 @register("SRNN")
-class SRNN(DeepModel):
+class SRNN(DeepModel, encoder="anticausal", posterior="residual"):
     """The stochastic recurrent network: a memory of the data, and a chain of latents beside it.
 
         h_t = cell(h_{t-1}, [y_{t-1}, u_t])
@@ -33,27 +32,16 @@ class SRNN(DeepModel):
         latent_dim: n, the size of z.
         obs_dim: m, the size of y.
         input_dim: p, the size of u.
-        hidden_dim: H, the size of h, and of the layers inside heads and guide.
-        layers: How many cells on top of each other.
-        cell: "gru", "lstm" or "rnn".
-        family: What y is: "gaussian", "student_t", "mixture", "bernoulli", "poisson",
-            "categorical", or a Module whose call returns a Distribution.
-        encoder: Of the guide: "pointwise", "causal", "anticausal" or "both"; "anticausal" if None.
-        posterior: Its head: "mlp", "residual", "product" or "combiner"; "residual" if None.
-        num_categories: V, of a categorical y, which holds 0 .. V - 1.
-        num_components: Of a mixture of Gaussians.
-        embedding_dim: The width of a token's vector.
-        condition_dim: The size of one vector per series that every step of the memory reads.
-        min_scale: A floor under the scales of y, in standard deviations of the training data.
-        standardise: Whether units and level are taken from the data of the first fit.
-        dtype: torch.float32 or torch.float64.
-        seed: Of the start weights.
+        hidden_dim: H, the size of h, and the width of layers that have none of their own.
+        cell: Of the memory: "gru", "lstm" or "rnn".
+        **options: `Options`, spelled out here.
 
     Raises:
         InputError, InputTypeError: an argument out of range, or one that the family has no use
             for.
 
     Example:
+        >>> import torch
         >>> import statespace as ss
         >>> model = SRNN(2, 1, hidden_dim=8, seed=0)
         >>> y = torch.tensor([0.3, -0.2, 0.1, 0.5])
@@ -63,9 +51,6 @@ class SRNN(DeepModel):
     Source: Fraccaro et al. (2016), "Sequential neural models with stochastic layers".
     """
 
-    usual_encoder = "anticausal"
-    usual_posterior = "residual"
-
     def __init__(
         self,
         latent_dim: int,
@@ -73,29 +58,17 @@ class SRNN(DeepModel):
         input_dim: int = 0,
         *,
         hidden_dim: int,
-        layers: int = 1,
         cell: str = "gru",
-        family: Any = "gaussian",
-        encoder: str | None = None,
-        posterior: str | None = None,
-        num_categories: int | None = None,
-        num_components: int | None = None,
-        embedding_dim: int | None = None,
-        condition_dim: int = 0,
-        min_scale: float = 1e-3,
-        standardise: bool = True,
-        dtype: torch.dtype = torch.float32,
-        seed: int | None = None,
+        **options: Unpack[MemoryOptions],
     ) -> None:
-        arguments = given(locals())
-        super().__init__()
+        super().__init__(locals())
+
+    def _build(self, s: Any) -> None:
         self.reads = frozenset({"y", "u"})
-        with drawn_from(seed):
-            self._open(arguments)
-            self.path = self._path(self.seen.width + input_dim)
-            self.prior = self._prior(latent_dim + hidden_dim)
-            self.head = self._head(latent_dim + hidden_dim)
-            self.guide = self._guide({"z"}, memory=hidden_dim, encodes=True)
+        self.path = self._path(s, self.seen.width + s.input_dim, s.cell)
+        self.prior = self._prior(s, s.latent_dim + s.hidden_dim)
+        self.head = self._head(s, s.latent_dim + s.hidden_dim)
+        self.guide = self._guide(s, {"z"}, memory=s.hidden_dim, encodes=True)
 
     # ------------------------------------------------------------------ the contract
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Collection
 from typing import Any, Self
 
 import torch
 from torch import Generator, Tensor, nn
 
-from statespace.errors import StateSpaceError, StorageError
+from statespace.errors import InputError, StateSpaceError, StorageError, expected
 from statespace.interface import lend, seeded
 from statespace.models.shared.record import unfit
 from statespace.nn import Head, Numbers, Tokens
 from statespace.sequences import Sequences, read_count
 
-__all__ = ["NetworkModel", "check_counts", "drawn_from"]
+__all__ = ["NetworkModel", "check_counts", "check_word", "drawn_from", "widths"]
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -78,8 +80,10 @@ class NetworkModel(nn.Module):
         return model
 
     def extra_repr(self) -> str:
-        shown = {k: v for k, v in self.settings.items() if v not in (None, 0, False)}
-        shown.pop("standardise", None)
+        defaults = inspect.signature(type(self).__init__).parameters
+        shown = {
+            k: v for k, v in self.settings.items() if k not in defaults or v != defaults[k].default
+        }
         return ", ".join(
             f"{k}={'...' if isinstance(v, nn.Module) else v}" for k, v in shown.items()
         )
@@ -88,6 +92,30 @@ class NetworkModel(nn.Module):
 def drawn_from(seed: Any) -> Any:
     """A block in which weights are drawn: from the seed, and torch's generator stays as it was."""
     return lend(seeded(seed, "cpu")[0])
+
+
+def widths(name: str, value: Any) -> tuple[int, ...] | None:
+    """Widths of layers: one, or one for each of several, perhaps none; None stays.
+
+    Example:
+        >>> widths("emission_dim", 100), widths("emission_dim", [100, 50])
+        ((100,), (100, 50))
+    """
+    if value is None:
+        return None
+    several = value if isinstance(value, list | tuple) else [value]
+    return tuple(read_count(width, name=name) for width in several)
+
+
+def check_word(name: str, value: Any, words: Collection[str]) -> None:
+    """One of some words.
+
+    Raises:
+        InputError: another.
+    """
+    if value not in words:
+        wanted = "one of " + ", ".join(f'"{word}"' for word in words)
+        raise InputError(expected(name, wanted, repr(value), "Choose one of them."))
 
 
 def check_counts(**counts: Any) -> None:

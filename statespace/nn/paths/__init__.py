@@ -3,6 +3,7 @@
 from statespace.nn.paths.choice import CELLS, recurrent
 from statespace.nn.paths.feedforward import Feedforward
 from statespace.nn.paths.fused import Fused
+from statespace.nn.paths.latest import Latest
 from statespace.nn.paths.normalised import LayerNormed
 
-__all__ = ["CELLS", "Feedforward", "Fused", "LayerNormed", "recurrent"]
+__all__ = ["CELLS", "Feedforward", "Fused", "Latest", "LayerNormed", "recurrent"]

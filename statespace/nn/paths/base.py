@@ -15,7 +15,22 @@ from statespace.errors import InputError, InputTypeError, expected
 from statespace.interface import Path
 from statespace.shapes import join
 
-__all__ = ["Conditioned", "Flat", "Stepped"]
+__all__ = ["Conditioned", "Flat", "Stepped", "ended"]
+
+
+def ended(h: Tensor, before: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """All rows (*, T, H) with their leading axes in full, and each series' own last one (*, H).
+
+    Args:
+        h: (*, T, H).
+        before: (*, H), which a series without rows ends with.
+        lengths: (*).
+    """
+    lead = torch.broadcast_shapes(h.shape[:-2], lengths.shape, before.shape[:-1])
+    h = h.expand(*lead, *h.shape[-2:])
+    at = (lengths.expand(lead) - 1).clamp_min(0)[..., None, None]
+    last = h.gather(-2, at.expand(*lead, 1, h.shape[-1]))[..., 0, :]
+    return h, torch.where((lengths > 0)[..., None], last, before)
 
 
 class Conditioned(Path):

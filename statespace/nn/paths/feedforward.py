@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from statespace.beliefs import Tree
 from statespace.nn.layers import activation_of
-from statespace.nn.paths.base import Conditioned
+from statespace.nn.paths.base import Conditioned, ended
 from statespace.shapes import join
 
 __all__ = ["Feedforward"]
@@ -64,9 +64,5 @@ class Feedforward(Conditioned):
         """All steps at once."""
         (old,), condition = self._apart(memory)
         h: Tensor = self.layers(join(x, *(c.unsqueeze(-2) for c in condition)))
-        lead = torch.broadcast_shapes(h.shape[:-2], lengths.shape, old.shape[:-1])
-        h = h.expand(*lead, *h.shape[-2:])
-        at = (lengths.expand(lead) - 1).clamp_min(0)[..., None, None]
-        last = h.gather(-2, at.expand(*lead, 1, h.shape[-1]))[..., 0, :]
-        last = torch.where((lengths > 0)[..., None], last, old)
-        return (last, *(c.expand(*lead, c.shape[-1]) for c in condition)), h
+        h, last = ended(h, old, lengths)
+        return (last, *(c.expand(*last.shape[:-1], c.shape[-1]) for c in condition)), h

@@ -14,6 +14,7 @@ from statespace.plot.lineages import particles
 from statespace.plot.models import comparison
 from statespace.plot.residuals import diagnostics
 from statespace.plot.states import smoothed
+from statespace.plot.training import training
 
 __all__ = [
     "comparison",
@@ -23,6 +24,7 @@ __all__ = [
     "gradient_flow",
     "particles",
     "smoothed",
+    "training",
 ]
 
 

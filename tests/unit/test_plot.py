@@ -15,7 +15,15 @@ from statespace import LDS, plot
 from statespace.comparison import Comparison, Entry
 from statespace.diagnostics import GradientFlow, diagnose, gradient_flow
 from statespace.errors import InputError, InputTypeError, MethodError
-from statespace.results import Filtered, FitResult, Forecast, Score, Smoothed, keeping
+from statespace.results import (
+    Filtered,
+    FitResult,
+    Forecast,
+    Score,
+    Smoothed,
+    TrainingRecord,
+    keeping,
+)
 from statespace.sequences import Index
 
 
@@ -102,6 +110,19 @@ def particles(T: int = 30, num: int = 8, **more) -> Filtered:
     )
 
 
+def trained(guided: bool = True) -> FitResult:
+    """Scores that rise from far below, and a second entry of z that falls out of use."""
+    steps = range(10, 110, 10)
+    facts = [{"kl": 1 + 1 / k, "kl_per_dim": (1.0, 1 / k), "active_units": 2} for k in steps]
+    records = tuple(
+        TrainingRecord(
+            k, k / 7, -1 - 900 / k**2, 3 / k, -1.2 - 9 / k, **(facts[i] if guided else {})
+        )
+        for i, k in enumerate(steps)
+    )
+    return fitted(records=records)
+
+
 FIGURES = {
     "particles": lambda: plot.particles(particles()),
     "comparison": lambda: plot.comparison(table()),
@@ -111,6 +132,8 @@ FIGURES = {
     "smoothed with its signal": lambda: plot.smoothed(smoothed(), C=[[1.0, 0.5]], offset=2.0),
     "forecast": lambda: plot.forecast(forecast(), noise(50), actual=noise(12)),
     "gradient flow": lambda: plot.gradient_flow(flow(3)),
+    "training": lambda: plot.training(trained()),
+    "training without a guide": lambda: plot.training(trained(guided=False)),
     "fit history": lambda: plot.fit_history(fitted(restarts=((-95.0, -60.0), (-80.0, -39.0)))),
 }
 
@@ -125,6 +148,7 @@ def test_another_record_is_refused_by_name():
         plot.smoothed: Smoothed,
         plot.forecast: Forecast,
         plot.fit_history: FitResult,
+        plot.training: FitResult,
     }
     for draw, kind in wanted.items():
         for record in records:
@@ -357,6 +381,27 @@ def test_probabilities_have_no_fan():
     record = Forecast(probs=torch.full((4, 1, 3), 1 / 3), kind="exact")
     with pytest.raises(MethodError, match="quantile"):
         plot.forecast(record)
+
+
+# ---------------------------------------------------------------------- training
+
+
+def test_training_shows_its_records():
+    """Held-out scores with the best marked, and each entry of z in grey under the whole."""
+    scores, divergence, gradient = plot.training(trained()).axes
+    best, objective, held_out = scores.lines
+    assert best.get_xdata() == [100]
+    assert held_out.get_ydata()[-1] == pytest.approx(-1.29)
+    assert objective.get_ydata()[0] == pytest.approx(-10)
+    assert scores.get_ylim()[0] > -3
+    assert [len(line.get_ydata()) for line in divergence.lines] == [10, 10, 10]
+    assert "2 of 2 entries used" in divergence.get_title(loc="left")
+    assert gradient.lines[0].get_ydata()[0] == pytest.approx(0.3)
+
+
+def test_training_without_records_is_refused():
+    with pytest.raises(InputError, match="records"):
+        plot.training(fitted())
 
 
 # ---------------------------------------------------------------------- fit history

@@ -27,9 +27,15 @@ class DeepKalmanFilter(DeepModel, encoder="anticausal", encoder_cell="gru", post
         y_t ~ p(y_t | z_t)
         q(z_t | z_{t-1}, e_t) = N(m', s'^2) of (tanh(W z_{t-1} + b) + e_t) / 2,  e = anticausal
 
-    Nothing is remembered besides z, so that smoothing by particles is backward simulation. The
-    transition begins near z_t = z_{t-1}. With `autoregressive=True` it reads the observation
+    The transition begins near z_t = z_{t-1}. With `autoregressive=True` it reads the observation
     before it, x = [z_{t-1}, y_{t-1}, u_t], and so does the guide.
+
+    What the verbs mean here. `log_likelihood` is a lower bound, by `ImportanceWeighted(64)`, since
+    the guide sees the future; with a causal encoder an estimate, by `FIVO(64)`. `filter` and
+    `step` go by particles from the prior (from a causal guide), and never look ahead; `forecast`
+    runs them on by the prior. `smooth` weighs paths of the guide (approximate); particles smooth
+    by backward simulation, since nothing is remembered besides z. `fit` climbs the evidence lower
+    bound.
 
     Args:
         latent_dim: n, the size of z.

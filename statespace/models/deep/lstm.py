@@ -26,6 +26,13 @@ class LSTMStateSpace(DeepModel, encoder="causal", encoder_cell="lstm", posterior
 
     y is seen through z alone: the observations before t reach y_t by way of the states.
 
+    What the verbs mean here. `log_likelihood` is an estimate, by `FIVO(64)`; with an encoder that
+    sees the future a lower bound, by `ImportanceWeighted(64)`. `filter` and `step` go by
+    particles that the guide proposes (the prior, where it sees the future), and `forecast` runs
+    them on by the prior. `smooth` is by lineages of particles, or by weighted paths of the guide:
+    the memory reads z, so that there is no backward simulation. `fit` climbs the evidence lower
+    bound.
+
     Args:
         latent_dim: n, the size of z.
         obs_dim: m, the size of y.

@@ -25,8 +25,13 @@ class SRNN(DeepModel, encoder="anticausal", posterior="residual"):
         y_t ~ p(y_t | z_t, h_t)
         q(z_t | z_{t-1}, e_t) = N(prior mean + m', s'^2),  e = anticausal over [y, h]
 
-    The memory reads no z: it runs ahead over all of time, and smoothing is by backward simulation
-    where particles are asked.
+    The memory reads no z: it runs ahead over all of time.
+
+    What the verbs mean here. `log_likelihood` is a lower bound, by `ImportanceWeighted(64)`, since
+    the guide sees the future; with a causal encoder an estimate, by `FIVO(64)`. `filter` and
+    `step` go by particles from the prior (from a causal guide), and never look ahead; `forecast`
+    runs them on by the prior. `smooth` weighs paths of the guide (approximate); particles smooth
+    by backward simulation. `fit` climbs the evidence lower bound.
 
     Args:
         latent_dim: n, the size of z.

@@ -26,7 +26,14 @@ class VRNN(DeepModel, encoder="pointwise", posterior="mlp"):
         q(z_t | e_t, h_t),  e_t = encoder(y_t)
 
     The paper's h_{t-1}, which the prior of z_t sees, is our h_t: here the memory is advanced
-    first. Since the memory reads z, smoothing is by weighted paths of the guide or by lineages.
+    first.
+
+    What the verbs mean here. `log_likelihood` is an estimate, by `FIVO(64)`; with an encoder that
+    sees the future a lower bound, by `ImportanceWeighted(64)`. `filter` and `step` go by
+    particles that the guide proposes (the prior, where it sees the future), and `forecast` runs
+    them on by the prior. `smooth` is by lineages of particles, or by weighted paths of the guide:
+    the memory reads z, so that there is no backward simulation. `fit` climbs the evidence lower
+    bound.
 
     Args:
         latent_dim: n, the size of z.

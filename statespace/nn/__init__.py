@@ -7,7 +7,7 @@ from statespace.nn.encoders import DIRECTIONS, Encoder, encoder, reversed_rows
 from statespace.nn.guides import NeuralGuide, encoder_features
 from statespace.nn.heads import FAMILIES, Head, emission_head
 from statespace.nn.layers import Dropout, mlp
-from statespace.nn.paths import CELLS, Feedforward, Fused, Latest, LayerNormed, recurrent
+from statespace.nn.paths import CELLS, Beside, Feedforward, Fused, Latest, LayerNormed, recurrent
 from statespace.nn.posteriors import POSTERIORS, GaussianNet, Posterior, normal, posterior
 from statespace.nn.readers import Numbers, Tokens, reader_of
 from statespace.nn.transitions import GatedTransition
@@ -17,6 +17,7 @@ __all__ = [
     "DIRECTIONS",
     "FAMILIES",
     "POSTERIORS",
+    "Beside",
     "Dropout",
     "Encoder",
     "Feedforward",

@@ -35,6 +35,7 @@ class NeuralGuide(Guide):
         posterior: From e (and z_{t-1}, h_t) to the density.
         encodes_memory: Whether the encoder reads h too; of a memory that runs ahead of z.
         dropout: Share of the encoder's input that is left out while a learner climbs.
+        skip: Whether what the encoder reads of a row stands beside what it makes of it, in e.
     """
 
     def __init__(
@@ -46,12 +47,13 @@ class NeuralGuide(Guide):
         *,
         encodes_memory: bool = False,
         dropout: float = 0.0,
+        skip: bool = False,
     ) -> None:
         super().__init__()
         self.seen, self.inputs_seen = seen, inputs_seen
         self.encoder, self.posterior = encoder, posterior
         self.encodes_memory = encodes_memory
-        self.dropout = Dropout(dropout)
+        self.dropout, self.skip = Dropout(dropout), skip
         self.causal = encoder.causal
         self.reads = posterior.reads
         self.reads_prior = posterior.reads_prior
@@ -71,8 +73,8 @@ class NeuralGuide(Guide):
     def encode_on(self, data: Sequences, h: Tensor, memory: Tree) -> tuple[Tree, Tree]:
         """The same from where a causal encoder ended, and where it ends now."""
         x = self.dropout(self._features(data, h))
-        found: tuple[Tree, Tree] = self.encoder(x, data.lengths, memory)
-        return found
+        e, end = self.encoder(x, data.lengths, memory)
+        return (torch.cat([e, x.expand(*e.shape[:-1], x.shape[-1])], -1) if self.skip else e), end
 
     def forward(self, z: Tree, e: Tree, ctx: Context, prior: Distribution) -> Distribution:
         """The density."""

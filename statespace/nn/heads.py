@@ -22,7 +22,7 @@ from torch.nn.functional import softplus
 
 from statespace.densities import LogRatePoisson
 from statespace.errors import InputError, InputTypeError, expected
-from statespace.nn.layers import mlp
+from statespace.nn.layers import last_bias, mlp
 from statespace.nn.readers import Numbers
 from statespace.sequences import read_count
 
@@ -56,17 +56,17 @@ class Head(nn.Module, ABC):
         outputs: int,
         hidden: Sequence[int],
         activation: str,
+        skip: bool,
         dtype: torch.dtype,
     ) -> None:
         super().__init__()
-        self.net = mlp(features, outputs, hidden, activation=activation, dtype=dtype)
+        self.net = mlp(features, outputs, hidden, activation=activation, skip=skip, dtype=dtype)
         with torch.no_grad():
             self._bias.zero_()
 
     @property
     def _bias(self) -> Tensor:
-        bias: Tensor = self.net[-1].bias  # type: ignore[assignment]
-        return bias
+        return last_bias(self.net)
 
     @abstractmethod
     def forward(self, x: Tensor) -> Distribution:
@@ -86,7 +86,7 @@ class _Located(Head):
         obs_dim: int,
         outputs: int,
         min_scale: float,
-        more: tuple[Sequence[int], str, torch.dtype],
+        more: tuple[Sequence[int], str, bool, torch.dtype],
     ) -> None:
         super().__init__(features, outputs, *more)
         self.min_scale = min_scale
@@ -228,6 +228,7 @@ def emission_head(
     *,
     hidden: Sequence[int] = (),
     activation: str = "tanh",
+    skip: bool = False,
     num_categories: int | None = None,
     num_components: int | None = None,
     min_scale: float = 1e-3,
@@ -242,6 +243,7 @@ def emission_head(
         obs_dim: m.
         hidden: Widths of layers between.
         activation: Between them.
+        skip: Whether a linear map of the features is added.
         num_categories: V, of a categorical y (or of a user's head for one).
         num_components: Of a mixture.
         min_scale: A floor under the scales, in standard deviations of the training data.
@@ -265,7 +267,7 @@ def emission_head(
     if not isinstance(min_scale, int | float) or not 0 < min_scale < 1:
         todo = "Give a part of the standard deviation of the data."
         raise InputError(expected("min_scale", "a number in (0, 1)", repr(min_scale), todo))
-    more = (hidden, activation, dtype)
+    more = (hidden, activation, skip, dtype)
     if family == "categorical":
         if obs_dim != 1:
             todo = "Give obs_dim=1; the size of the vocabulary is num_categories."

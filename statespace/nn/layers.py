@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,15 @@ from torch import Tensor, nn
 from statespace.errors import InputError, expected
 from statespace.interface.regularising import is_climbing
 
-__all__ = ["Dropout", "activation_of", "mlp", "orthogonal_blocks", "orthogonal_start"]
+__all__ = [
+    "Dropout",
+    "Skipping",
+    "activation_of",
+    "last_bias",
+    "mlp",
+    "orthogonal_blocks",
+    "orthogonal_start",
+]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
 
@@ -35,8 +44,9 @@ def mlp(
     hidden: Sequence[int] = (),
     *,
     activation: str = "tanh",
+    skip: bool = False,
     dtype: torch.dtype = torch.float32,
-) -> nn.Sequential:
+) -> nn.Module:
     """Affine maps with an activation between them; the last is affine.
 
     Args:
@@ -44,6 +54,7 @@ def mlp(
         output_dim: Features that go out.
         hidden: Widths between.
         activation: "tanh", "relu" or "silu".
+        skip: Whether a linear map of what comes in is added to what goes out; it begins at zero.
         dtype: Of the weights.
 
     Example:
@@ -54,7 +65,32 @@ def mlp(
     layers: list[nn.Module] = []
     for a, b in itertools.pairwise(widths):
         layers += [nn.Linear(a, b, dtype=dtype), activation_of(activation)]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], output_dim, dtype=dtype))
+    net = nn.Sequential(*layers, nn.Linear(widths[-1], output_dim, dtype=dtype))
+    return Skipping(net, input_dim, output_dim, dtype) if skip else net
+
+
+class Skipping(nn.Module):
+    """A perceptron and a linear map beside it, which begins at zero: f(x) + W x."""
+
+    def __init__(
+        self, net: nn.Sequential, input_dim: int, output_dim: int, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.direct = nn.Linear(input_dim, output_dim, bias=False, dtype=dtype)
+        nn.init.zeros_(self.direct.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(*, output_dim)."""
+        found: Tensor = self.net(x) + self.direct(x)
+        return found
+
+
+def last_bias(net: nn.Module) -> Tensor:
+    """The bias of the last layer of what `mlp` makes."""
+    layers: Any = net.net if isinstance(net, Skipping) else net
+    bias: Tensor = layers[-1].bias
+    return bias
 
 
 class Dropout(nn.Module):

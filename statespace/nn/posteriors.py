@@ -43,6 +43,7 @@ class GaussianNet(nn.Module):
         size: n.
         hidden: Widths between.
         activation: Between them.
+        skip: Whether a linear map of x is added.
         min_scale: The floor.
         dtype: Of the weights.
     """
@@ -54,12 +55,14 @@ class GaussianNet(nn.Module):
         hidden: Sequence[int] = (),
         *,
         activation: str = "tanh",
+        skip: bool = False,
         min_scale: float = 1e-3,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.min_scale = min_scale
-        self.net = mlp(features, 2 * size, hidden, activation=activation, dtype=dtype)
+        how = {"activation": activation, "skip": skip, "dtype": dtype}
+        self.net = mlp(features, 2 * size, hidden, **how)  # type: ignore[arg-type]
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and scale, (*, n) each."""
@@ -79,7 +82,7 @@ class Posterior(nn.Module, ABC):
         encoding: The width of e.
         memory: The width of h.
         reads: What it looks at besides e, of {"z", "h"}.
-        **how: Of its `GaussianNet`: hidden, activation, min_scale, dtype.
+        **how: Of its `GaussianNet`: hidden, activation, skip, min_scale, dtype.
     """
 
     reads_prior: ClassVar[bool] = False

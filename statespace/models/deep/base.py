@@ -25,6 +25,7 @@ from statespace.models.shared.slots import check_dtype, check_sizes
 from statespace.nn import (
     CELLS,
     POSTERIORS,
+    Beside,
     GaussianNet,
     NeuralGuide,
     Numbers,
@@ -36,7 +37,7 @@ from statespace.nn import (
     reader_of,
     recurrent,
 )
-from statespace.sequences import Sequences
+from statespace.sequences import Sequences, read_count
 from statespace.shapes import join
 
 __all__ = ["DeepModel"]
@@ -88,6 +89,7 @@ class DeepModel(NetworkModel, Amortised):
         s = SimpleNamespace(**settings)
         check_sizes(s.latent_dim, s.obs_dim, s.input_dim)
         check_dtype(s.dtype)
+        s.skip = read_count(settings.get("skip", 0), name="skip", at_least=0)
         s.layers, s.cell = settings.get("layers", 1), settings.get("cell", "gru")
         s.encoder_dim = s.hidden_dim if s.encoder_dim is None else s.encoder_dim
         s.encoder_cell = s.encoder_cell or s.cell
@@ -114,11 +116,17 @@ class DeepModel(NetworkModel, Amortised):
 
     def _path(self, s: Any, features: int, cell: str) -> Any:
         how = {"layers": s.layers, "condition_dim": s.condition_dim, "dtype": s.dtype}
-        return recurrent(features, s.hidden_dim, cell, **how)
+        path = recurrent(features, s.hidden_dim, cell, **how)
+        return Beside(path, s.skip) if s.skip else path
 
     def _prior(self, s: Any, features: int) -> GaussianNet:
         return GaussianNet(
-            features, s.latent_dim, s.transition_dim, activation=s.activation, dtype=s.dtype
+            features,
+            s.latent_dim,
+            s.transition_dim,
+            activation=s.activation,
+            skip=s.skip > 0,
+            dtype=s.dtype,
         )
 
     def _head(self, s: Any, features: int) -> Any:
@@ -128,6 +136,7 @@ class DeepModel(NetworkModel, Amortised):
             s.obs_dim,
             hidden=s.emission_dim,
             activation=s.activation,
+            skip=s.skip > 0,
             num_categories=s.num_categories,
             num_components=s.num_components,
             min_scale=s.min_scale,
@@ -139,9 +148,10 @@ class DeepModel(NetworkModel, Amortised):
     ) -> NeuralGuide:
         """The guide: what its posterior reads besides e, of a memory so wide."""
         seen, inputs_seen = self._readers(s)
+        features = encoder_features(seen, s.obs_dim, s.input_dim, memory * encodes)
         eyes = encoder(
             s.encoder,
-            encoder_features(seen, s.obs_dim, s.input_dim, memory * encodes),
+            features,
             s.encoder_dim,
             hidden=(s.encoder_dim,) * s.encoder_layers,
             cell=s.encoder_cell,
@@ -152,14 +162,16 @@ class DeepModel(NetworkModel, Amortised):
         q = posterior(
             s.posterior,
             s.latent_dim,
-            eyes.width,
+            eyes.width + features * (s.skip > 0),
             memory,
             reads=reads,
             hidden=s.posterior_dim,
             activation=s.activation,
+            skip=s.skip > 0,
             dtype=s.dtype,
         )
-        return NeuralGuide(seen, inputs_seen, eyes, q, encodes_memory=encodes, dropout=s.dropout)
+        how = {"encodes_memory": encodes, "dropout": s.dropout, "skip": s.skip > 0}
+        return NeuralGuide(seen, inputs_seen, eyes, q, **how)
 
     # ------------------------------------------------------------------ the contract
 

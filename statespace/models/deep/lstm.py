@@ -69,8 +69,8 @@ class LSTMStateSpace(DeepModel, encoder="causal", encoder_cell="lstm", posterior
 
     def _build(self, s: Any) -> None:
         self.reads = frozenset({"z", "u"})
-        self.path = self._path(s, s.latent_dim + s.input_dim, "lstm")
-        self.prior = self._prior(s, s.hidden_dim)
+        self.path = path = self._path(s, s.latent_dim + s.input_dim, "lstm")
+        self.prior = self._prior(s, path.hidden_dim)
         self.head = self._head(s, s.latent_dim)
         self.guide = self._guide(s, ())
 

@@ -91,6 +91,14 @@ class _Memory(TypedDict, total=False):
     condition_dim: Annotated[
         int, Option(0, "The size of one vector per series that every step of the memory reads.")
     ]
+    skip: Annotated[
+        int,
+        Option(
+            0,
+            "How many of the rows that the memory read last stand beside h_t, for prior, head and "
+            "guide to see; where there are any, each network adds a linear map of what it reads.",
+        ),
+    ]
 
 
 class MemoryOptions(_Memory, Options, total=False):

@@ -70,10 +70,10 @@ class SRNN(DeepModel, encoder="anticausal", posterior="residual"):
 
     def _build(self, s: Any) -> None:
         self.reads = frozenset({"y", "u"})
-        self.path = self._path(s, self.seen.width + s.input_dim, s.cell)
-        self.prior = self._prior(s, s.latent_dim + s.hidden_dim)
-        self.head = self._head(s, s.latent_dim + s.hidden_dim)
-        self.guide = self._guide(s, {"z"}, memory=s.hidden_dim, encodes=True)
+        self.path = path = self._path(s, self.seen.width + s.input_dim, s.cell)
+        self.prior = self._prior(s, s.latent_dim + path.hidden_dim)
+        self.head = self._head(s, s.latent_dim + path.hidden_dim)
+        self.guide = self._guide(s, {"z"}, memory=path.hidden_dim, encodes=True)
 
     # ------------------------------------------------------------------ the contract
 

@@ -72,10 +72,10 @@ class VRNN(DeepModel, encoder="pointwise", posterior="mlp"):
 
     def _build(self, s: Any) -> None:
         self.reads = frozenset({"z", "y", "u"})
-        self.path = self._path(s, s.latent_dim + self.seen.width + s.input_dim, s.cell)
-        self.prior = self._prior(s, s.hidden_dim)
-        self.head = self._head(s, s.latent_dim + s.hidden_dim)
-        self.guide = self._guide(s, {"h"}, memory=s.hidden_dim)
+        self.path = path = self._path(s, s.latent_dim + self.seen.width + s.input_dim, s.cell)
+        self.prior = self._prior(s, path.hidden_dim)
+        self.head = self._head(s, s.latent_dim + path.hidden_dim)
+        self.guide = self._guide(s, {"h"}, memory=path.hidden_dim)
 
     # ------------------------------------------------------------------ the contract
 

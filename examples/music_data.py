@@ -16,7 +16,17 @@ from torch import Tensor
 import statespace as ss
 from statespace.interface import Method
 
-__all__ = ["Music", "baselines", "chorales", "markov", "nats", "scored", "static", "transposed"]
+__all__ = [
+    "KEYS",
+    "Music",
+    "baselines",
+    "chorales",
+    "markov",
+    "nats",
+    "scored",
+    "static",
+    "transposed",
+]
 
 KEYS = 88
 HALF = 0.5  # added to every count, so that a note never heard is improbable, not impossible

@@ -103,6 +103,15 @@ class Method(metaclass=Checked):
         """
         return {}
 
+    @property
+    def annealed(self) -> bool:
+        """Whether `objective` looks at the number of updates.
+
+        Its values at two updates cannot then be compared: a learner keeps the last point, or the
+        best on validation data.
+        """
+        return False
+
     @abstractmethod
     def smooth(
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None

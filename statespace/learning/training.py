@@ -134,7 +134,7 @@ class Trainer:
             return True
         o = self.objective
         known = o.method.kind(o.model, o.data) in ("exact", "approximate")
-        return self.whole and not self.settings.weight_decay and known
+        return self.whole and not self.settings.weight_decay and known and not o.method.annealed
 
     @property
     def _values(self) -> float:

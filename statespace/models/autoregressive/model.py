@@ -15,7 +15,8 @@ from statespace.interface import Autoregressive, Context, Path
 from statespace.learning import Gradient
 from statespace.models.shared.networks import NetworkModel, check_counts, drawn_from
 from statespace.models.shared.slots import check_dtype, check_sizes
-from statespace.nn import Dropout, Feedforward, Numbers, emission_head, reader_of, recurrent
+from statespace.nn import Beside, Dropout, Feedforward, Numbers, emission_head, reader_of, recurrent
+from statespace.sequences import read_count
 from statespace.shapes import join
 
 __all__ = ["AutoregressiveRNN"]
@@ -60,6 +61,8 @@ class AutoregressiveRNN(NetworkModel, Autoregressive):
         num_components: Of a mixture of Gaussians.
         embedding_dim: The width of a token's vector; min(V, H) if None.
         condition_dim: The size of one vector c per series (`condition=` of the verbs).
+        skip: How many of the rows that the memory read last stand beside h_t for the head to see,
+            which then adds a linear map of its features.
         layer_norm: Normalise inside the cells; slower, since no kernel is fused.
         dropout: The share of features left out of what a cell or the head reads, while a learner
             climbs; recurrent weights are spared (Zaremba, Sutskever and Vinyals 2014).
@@ -98,6 +101,7 @@ class AutoregressiveRNN(NetworkModel, Autoregressive):
         num_components: int | None = None,
         embedding_dim: int | None = None,
         condition_dim: int = 0,
+        skip: int = 0,
         layer_norm: bool = False,
         dropout: float = 0.0,
         min_scale: float = 1e-3,
@@ -113,23 +117,25 @@ class AutoregressiveRNN(NetworkModel, Autoregressive):
             obs_dim=obs_dim, input_dim=input_dim, hidden_dim=hidden_dim, layers=layers, cell=cell,
             family=family, feedback=feedback, num_categories=num_categories,
             num_components=num_components, embedding_dim=embedding_dim,
-            condition_dim=condition_dim, layer_norm=layer_norm, dropout=dropout,
+            condition_dim=condition_dim, skip=skip, layer_norm=layer_norm, dropout=dropout,
             min_scale=min_scale, standardise=standardise, dtype=dtype,
         )  # fmt: skip
         self.obs_dim, self.input_dim, self.feedback = obs_dim, input_dim, feedback
         self.categorical = num_categories is not None
         self.reads = frozenset(_read_feedback(feedback, input_dim + condition_dim))
         self.dropped = Dropout(dropout)
+        read_count(skip, name="skip", at_least=0)
         with drawn_from(seed):
-            self.head = emission_head(
-                family, hidden_dim, obs_dim, num_categories=num_categories,
-                num_components=num_components, min_scale=min_scale, dtype=dtype,
-            )  # fmt: skip
             width = embedding_dim or min(num_categories or obs_dim, hidden_dim)
             self.seen = reader_of(obs_dim, num_categories, width, dtype)
             self.inputs_seen = Numbers(input_dim, dtype)
             features = input_dim + ("y" in self.reads) * self.seen.width
-            self.path: Path = (
+            self.head = emission_head(
+                family, hidden_dim + skip * features, obs_dim, skip=skip > 0,
+                num_categories=num_categories, num_components=num_components,
+                min_scale=min_scale, dtype=dtype,
+            )  # fmt: skip
+            path = (
                 Feedforward(
                     features, hidden_dim, layers=layers, condition_dim=condition_dim,
                     dropout=dropout, dtype=dtype,
@@ -140,6 +146,7 @@ class AutoregressiveRNN(NetworkModel, Autoregressive):
                     condition_dim=condition_dim, dropout=dropout, dtype=dtype,
                 )
             )  # fmt: skip
+            self.path: Path = Beside(path, skip) if skip else path
 
     # ------------------------------------------------------------------ the contract
 

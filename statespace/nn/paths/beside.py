@@ -9,7 +9,7 @@ from torch import Tensor
 
 from statespace.beliefs import Tree
 from statespace.interface import Path
-from statespace.nn.paths.base import Stepped
+from statespace.nn.paths.base import Conditioned
 
 __all__ = ["Beside"]
 
@@ -36,7 +36,7 @@ class Beside(Path):
     the connection from the input to the output.
     """
 
-    def __init__(self, path: Stepped, rows: int) -> None:
+    def __init__(self, path: Conditioned, rows: int) -> None:
         super().__init__()
         self.path, self.rows = path, rows
         self.hidden_dim = path.hidden_dim + rows * path.input_dim

@@ -87,6 +87,11 @@ SIGNATURES: dict[str, tuple[Any, str]] = {
         "posterior=None num_categories=None num_components=None embedding_dim=None "
         "min_scale=0.001 standardise=True dtype=torch.float32 seed=None",
     ),
+    "Guided": (
+        ss.Guided,
+        "model guide=None * hidden_dim=None encoder='both' posterior='product' cell='gru' "
+        "seed=None",
+    ),
     "Variational": (
         ss.Variational, "num_samples=1 * kl='analytic' beta=1.0 free_bits=0.0 balance=None"
     ),
@@ -116,7 +121,7 @@ GRADIENT = {
 
 NAMES = {
     "LDS", "NoisyRNN", "NonlinearGaussian", "AutoregressiveRNN", "TeacherForcing",
-    "DeepKalmanFilter", "LSTMStateSpace", "VRNN", "SRNN", "Variational",
+    "DeepKalmanFilter", "LSTMStateSpace", "VRNN", "SRNN", "Guided", "Variational",
     "ImportanceWeighted", "FIVO", "Warmup",
     "Kalman", "ParticleFilter", "EM", "Gradient", "Param", "Fixed", "Varying", "Trajectory",
     "Filtered", "Smoothed", "Forecast", "Score", "FitResult", "load", "compare", "check_model",

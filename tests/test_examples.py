@@ -13,6 +13,7 @@ ALONE = [  # need no data beyond the package's
     pytest.param("approximations.py", marks=pytest.mark.slow),
     "bearings.py",
     "counts.py",
+    pytest.param("krishnan_toys.py", marks=pytest.mark.slow),
     pytest.param("nuts.py", marks=pytest.mark.slow),
     pytest.param("pendulum.py", marks=pytest.mark.slow),
     "stochastic_volatility.py",
@@ -50,6 +51,27 @@ def test_the_demo_compares_by_three_methods_and_draws(tmp_path):
     for kind in ("exact", "approximate", "estimate"):
         assert f"{kind} log-likelihoods" in said
     assert (tmp_path / "demo" / "sunspots.png").stat().st_size > 10_000
+
+
+def test_krishnans_toys_in_small(monkeypatch, tmp_path):
+    """Both toys with few series and updates: the grid is exact, the bound below it, a figure drawn.
+
+    How good the guide becomes is left to the whole example.
+    """
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import krishnan_toys as example
+
+    found = [example.compare(toy, 20, 10) for toy in (example.linear(), example.nonlinear())]
+    assert found[0].exact == pytest.approx(found[0].usual, abs=1e-4)
+    for one in found:
+        assert one.gap > 0
+        assert one.exact_rmse < 1.02 * one.usual_rmse
+        mean = one.guided.smooth(one.y, method=one.guided.learning_method(), seed=0).mean[..., 0]
+        assert one.rmse == pytest.approx(float((mean - one.z).square().mean().sqrt()), rel=0.05)
+        assert not any(p.requires_grad for p in one.toy.model.parameters())
+    assert "lower bound" in example.table(found)
+    example.draw(found).savefig(tmp_path / "toys.png")
+    assert (tmp_path / "toys.png").stat().st_size > 10_000
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution, Independent, Normal, constraints
+from torch.distributions.kl import register_kl
 
 from statespace.errors import DerivativeError
 from statespace.linalg import quadratic, tria
@@ -90,6 +91,28 @@ class GaussianRoot(Distribution):
         wanted = residual.requires_grad or self.root.requires_grad
         out = _singular_log_prob(residual.detach(), self.root.detach(), size.detach())
         return _NoDerivative.apply(out, residual, self.root) if wanted else out
+
+
+@register_kl(Independent, GaussianRoot)
+def _kl_of_independent(q: Independent, p: GaussianRoot) -> Tensor:
+    """KL(q, p) of a Gaussian with independent entries, q = N(m, diag s^2), p = N(mu, L L').
+
+        KL = (|L^-1 (m - mu)|^2 + |L^-1 diag s|^2 - n) / 2 + sum_i log L_ii - log s_i
+
+    Raises:
+        NotImplementedError: q is no such Gaussian, or p is singular.
+    """
+    lower = tria(p.root)
+    if type(q.base_dist) is not Normal or _is_singular(lower):
+        raise NotImplementedError
+    mean, scale = q.base_dist.loc, q.base_dist.scale
+    n = mean.shape[-1]
+    eye = torch.eye(n, dtype=lower.dtype, device=lower.device)
+    inverse = torch.linalg.solve_triangular(lower, eye, upper=False)
+    shift = solve_lower(lower, mean - p.loc).square().sum(-1)
+    spread = (inverse.square().sum(-2) * scale.square()).sum(-1)
+    volume = lower.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1) - scale.log().sum(-1)
+    return 0.5 * (shift + spread - n) + volume
 
 
 def _is_singular(lower: Tensor) -> bool:

@@ -1,7 +1,7 @@
 """Models: names that someone would say."""
 
 from statespace.models.autoregressive import AutoregressiveRNN
-from statespace.models.deep import SRNN, VRNN, DeepKalmanFilter, LSTMStateSpace
+from statespace.models.deep import SRNN, VRNN, DeepKalmanFilter, Guided, LSTMStateSpace
 from statespace.models.lds import LDS
 from statespace.models.noisy_rnn import NoisyRNN
 from statespace.models.nonlinear import NonlinearGaussian
@@ -12,6 +12,7 @@ __all__ = [
     "VRNN",
     "AutoregressiveRNN",
     "DeepKalmanFilter",
+    "Guided",
     "LSTMStateSpace",
     "NoisyRNN",
     "NonlinearGaussian",

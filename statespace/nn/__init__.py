@@ -4,7 +4,7 @@ Each part is a Module that knows nothing of methods: a model puts them behind it
 """
 
 from statespace.nn.encoders import DIRECTIONS, Encoder, encoder, reversed_rows
-from statespace.nn.guides import NeuralGuide, encoder_features
+from statespace.nn.guides import NeuralGuide, encoder_features, neural_guide
 from statespace.nn.heads import FAMILIES, Head, emission_head
 from statespace.nn.layers import Dropout, mlp
 from statespace.nn.paths import CELLS, Beside, Feedforward, Fused, Latest, LayerNormed, recurrent
@@ -35,6 +35,7 @@ __all__ = [
     "encoder",
     "encoder_features",
     "mlp",
+    "neural_guide",
     "normal",
     "posterior",
     "reader_of",

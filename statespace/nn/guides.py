@@ -6,16 +6,19 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from statespace.beliefs import Tree
-from statespace.interface import Context, Guide
+from statespace.beliefs import Real, Tree
+from statespace.errors import InputError, expected
+from statespace.interface import Context, Guide, StateSpaceModel
 from statespace.nn.encoders import Encoder
+from statespace.nn.encoders import encoder as make_encoder
 from statespace.nn.layers import Dropout
-from statespace.nn.posteriors import Posterior
+from statespace.nn.posteriors import POSTERIORS, Posterior
+from statespace.nn.posteriors import posterior as make_posterior
 from statespace.nn.readers import Numbers, Tokens
 from statespace.sequences import Sequences
 from statespace.shapes import join
 
-__all__ = ["NeuralGuide", "encoder_features"]
+__all__ = ["NeuralGuide", "encoder_features", "neural_guide"]
 
 
 def encoder_features(seen: Numbers | Tokens, obs_dim: int, input_dim: int, memory: int) -> int:
@@ -85,3 +88,47 @@ class NeuralGuide(Guide):
         """Takes the units of some data."""
         self.seen.learn(values, seen)
         self.inputs_seen.learn(inputs, rows)
+
+
+def neural_guide(
+    model: StateSpaceModel,
+    hidden_dim: int,
+    *,
+    encoder: str = "both",
+    posterior: str = "product",
+    cell: str = "gru",
+) -> NeuralGuide:
+    """A guide that fits a model: the sizes and the dtype are taken from it.
+
+    Args:
+        model: A model whose state is a vector, and whose y holds numbers.
+        hidden_dim: The width of e, and of a layer behind it.
+        encoder: "pointwise", "causal", "anticausal" or "both".
+        posterior: "product", "residual", "mlp" or "combiner".
+        cell: "gru", "lstm" or "rnn".
+
+    Raises:
+        InputError: another state, categories, or an unknown word.
+
+    Example:
+        >>> import statespace as ss
+        >>> neural_guide(ss.LDS(2, 1, seed=0), 8, encoder="causal").causal
+        True
+    """
+    if not isinstance(model.latent, Real) or not model.latent.size or model.categorical:
+        got = f"{model.latent}" + (" and a y of categories" if model.categorical else "")
+        wanted, todo = "a state that is a vector, and a y of numbers", "Write a guide of your own."
+        raise InputError(expected("model", wanted, got, todo))
+    if posterior not in POSTERIORS:
+        wanted = "one of " + ", ".join(f'"{word}"' for word in POSTERIORS)
+        raise InputError(expected("posterior", wanted, repr(posterior), "Choose one of them."))
+    dtype, width = model.dtype, hidden_dim
+    seen, inputs_seen = Numbers(model.obs_dim, dtype), Numbers(model.input_dim, dtype)
+    features = encoder_features(seen, model.obs_dim, model.input_dim, 0)
+    eyes = make_encoder(encoder, features, width, hidden=(width,), cell=cell, dtype=dtype)
+    # the product has z_{t-1} by way of the prior
+    reads = () if posterior == "product" else ("z",)
+    q = make_posterior(
+        posterior, model.latent.size, eyes.width, reads=reads, hidden=(width,), dtype=dtype
+    )
+    return NeuralGuide(seen, inputs_seen, eyes, q)

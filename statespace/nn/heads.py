@@ -15,6 +15,7 @@ from torch.distributions import (
     Distribution,
     Independent,
     MixtureSameFamily,
+    MultivariateNormal,
     Normal,
     StudentT,
 )
@@ -133,6 +134,53 @@ class StudentHead(_Located):
         return _each(StudentT(self.df, loc, scale, validate_args=False))
 
 
+class MultivariateHead(_Located):
+    """N(loc(x), U L diag(scale(x)^2) L^T U): entries that hang together, always in one way.
+
+    L is lower triangular with ones on its diagonal, learned, and the same for every x; U holds the
+    units. What differs with x is the location, and a scale for each of the independent numbers
+    behind y. L begins at that of the differences from row to row of the training data, since the
+    innovations of a smooth series look like those and not like the series; together they have the
+    spread of y.
+    """
+
+    size: Tensor
+    wide: Tensor
+
+    def __init__(self, features: int, obs_dim: int, min_scale: float, more: Any) -> None:
+        super().__init__(features, obs_dim, 2 * obs_dim, min_scale, more)
+        self.lower: Tensor = nn.Parameter(torch.zeros(obs_dim, obs_dim, dtype=more[-1]))
+        self.register_buffer("size", torch.ones(obs_dim, dtype=more[-1]))
+        self.register_buffer("wide", torch.ones((), dtype=more[-1]))
+
+    def forward(self, x: Tensor) -> Distribution:
+        """p(y | x)."""
+        loc, raw = self.net(x).chunk(2, -1)
+        one = inverse_softplus(1 - self.min_scale)
+        scale = self.size * self.wide * (self.min_scale + softplus(raw + one))
+        eye = torch.eye(len(self.size), dtype=loc.dtype, device=loc.device)
+        root = (self.lower.tril(-1) + eye) * scale[..., None, :] * self.units.scale[:, None]
+        loc = self.units.shift + self.units.scale * loc
+        return MultivariateNormal(loc, scale_tril=root, validate_args=False)
+
+    @torch.no_grad()
+    def learn(self, values: Tensor, seen: Tensor) -> None:
+        """Takes the units, and what hangs together."""
+        super().learn(values, seen)
+        whole = seen.all(-1)
+        y = ((values.double() - self.units.shift) / self.units.scale).movedim(-2, 0)
+        both = (whole[..., 1:] & whole[..., :-1]).movedim(-1, 0)
+        steps = (y[1:] - y[:-1])[both]
+        if len(steps) <= len(self.size):
+            return
+        cov = steps.T @ steps / len(steps)
+        cov = cov + 1e-6 * cov.diagonal().mean() * torch.eye(len(cov)).to(cov)
+        root = torch.linalg.cholesky(cov)
+        self.size.copy_(root.diagonal())
+        self.lower.copy_(root / root.diagonal())
+        self.wide.copy_((1 / cov.diagonal().mean()).sqrt().clamp_min(1))
+
+
 class MixtureHead(_Located):
     """Sum over c of pi_c(x) N(loc_c(x), diag scale_c(x)^2); the components begin side by side."""
 
@@ -218,7 +266,15 @@ def _totals(values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
     return (on * x).sum(axes), on.sum(axes)
 
 
-FAMILIES = ("gaussian", "student_t", "mixture", "bernoulli", "poisson", "categorical")
+FAMILIES = (
+    "gaussian",
+    "multivariate_normal",
+    "student_t",
+    "mixture",
+    "bernoulli",
+    "poisson",
+    "categorical",
+)
 
 
 def emission_head(
@@ -237,8 +293,9 @@ def emission_head(
     """A Module from features (*, f) to a density of y.
 
     Args:
-        family: "gaussian", "student_t", "mixture" (of Gaussians), "bernoulli", "poisson",
-            "categorical", or a Module of the user's whose call returns a Distribution.
+        family: "gaussian", "multivariate_normal", "student_t", "mixture" (of Gaussians),
+            "bernoulli", "poisson", "categorical", or a Module of the user's whose call returns a
+            Distribution.
         features: f.
         obs_dim: m.
         hidden: Widths of layers between.
@@ -279,9 +336,13 @@ def emission_head(
         return MixtureHead(features, obs_dim, size, min_scale, more)
     if family in ("bernoulli", "poisson"):
         return (BernoulliHead if family == "bernoulli" else PoissonHead)(features, obs_dim, more)
-    return (GaussianHead if family == "gaussian" else StudentHead)(
-        features, obs_dim, min_scale, more
-    )
+    located: dict[str, Any] = {
+        "gaussian": GaussianHead,
+        "multivariate_normal": MultivariateHead,
+        "student_t": StudentHead,
+    }
+    head: nn.Module = located[family](features, obs_dim, min_scale, more)
+    return head
 
 
 def _check_own(name: str, value: Any, own: bool, family: str) -> None:

@@ -20,6 +20,7 @@ from torch.distributions import (
     Poisson,
     StudentT,
     TransformedDistribution,
+    kl_divergence,
 )
 from torch.distributions.transforms import CumulativeDistributionTransform, ExpTransform
 from torch.testing import assert_close
@@ -354,3 +355,30 @@ def test_a_chain_is_two_factors():
     assert flat.expand((4, 3)).sample().x.shape == (4, 3, 1)
     assert len(set(flat.expand((50,)).sample().x.flatten().tolist())) == 50  # one draw each
     assert not law.has_rsample
+
+
+# ------------------------------------------------------------------ divergences
+
+
+def test_divergence_of_independent_entries_from_a_root():
+    """Against torch's own, of two dense Gaussians; a wide root, and axes on either side."""
+    mean, scale = randn(5, 3, 4, seed=1), randn(5, 3, 4, seed=2).exp()
+    centre, root = randn(3, 4, seed=3), randn(4, 6, seed=4)
+    q = Independent(Normal(mean, scale), 1)
+    dense = MultivariateNormal(mean, covariance_matrix=torch.diag_embed(scale**2))
+    wanted = kl_divergence(dense, MultivariateNormal(centre, covariance_matrix=root @ root.mT))
+    assert_close(kl_divergence(q, GaussianRoot(centre, root)), wanted)
+    tall = GaussianRoot(centre, randn(3, 4, 4, seed=5))
+    dense_tall = MultivariateNormal(centre, covariance_matrix=tall.root @ tall.root.mT)
+    assert_close(kl_divergence(q, tall), kl_divergence(dense, dense_tall))
+
+
+def test_divergences_without_a_closed_form_say_so():
+    """A singular law has no density to compare with; a Student's t no closed form."""
+    flat = GaussianRoot(torch.zeros(2, dtype=F64), torch.ones(2, 1, dtype=F64))
+    normal = Independent(Normal(torch.zeros(2, dtype=F64), 1.0), 1)
+    with pytest.raises(NotImplementedError):
+        kl_divergence(normal, flat)
+    wild = Independent(StudentT(3.0, torch.zeros(2, dtype=F64)), 1)
+    with pytest.raises(NotImplementedError):
+        kl_divergence(wild, GaussianRoot(torch.zeros(2, dtype=F64), torch.eye(2, dtype=F64)))

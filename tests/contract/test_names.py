@@ -90,6 +90,11 @@ SIGNATURES: dict[str, tuple[Any, str]] = {
         "latent_dim obs_dim input_dim=0 * hidden_dim autoregressive=False encoder='anticausal' "
         "encoder_cell='gru' posterior='combiner' " + DEEP,
     ),
+    "Guided": (
+        ss.Guided,
+        "model guide=None * hidden_dim=None encoder='both' posterior='product' cell='gru' "
+        "seed=None",
+    ),
     "Variational": (
         ss.Variational, "num_samples=1 * kl='analytic' beta=1.0 free_bits=0.0 balance=None"
     ),
@@ -119,7 +124,7 @@ GRADIENT = {
 
 NAMES = {
     "LDS", "NoisyRNN", "NonlinearGaussian", "AutoregressiveRNN", "TeacherForcing",
-    "DeepKalmanFilter", "LSTMStateSpace", "VRNN", "SRNN", "Variational",
+    "DeepKalmanFilter", "LSTMStateSpace", "VRNN", "SRNN", "Guided", "Variational",
     "ImportanceWeighted", "FIVO", "Warmup",
     "Kalman", "ParticleFilter", "EM", "Gradient", "Param", "Fixed", "Varying", "Trajectory",
     "Filtered", "Smoothed", "Forecast", "Score", "FitResult", "load", "compare", "check_model",

@@ -63,6 +63,11 @@ def by_scipy(family: str, head: Any, x: torch.Tensor, y: torch.Tensor) -> float:
         logits, loc, raw = eta[:2], eta[2:6].reshape(2, 2), eta[6:].reshape(2, 2)
         each = stats.norm.logpdf(v, *placed(loc, raw)).sum(-1)
         return float(np.log(np.exp(logits - np.log(np.exp(logits).sum()) + each).sum()))
+    if family == "multivariate_normal":
+        lower = np.tril(head.lower.detach().numpy(), -1) + np.eye(2)
+        each = float(head.wide) * (head.min_scale + softplus(eta[2:] + one))
+        root = np.diag(unit) @ lower @ np.diag(head.size.numpy() * each)
+        return float(stats.multivariate_normal.logpdf(v, shift + unit * eta[:2], root @ root.T))
     loc, scale = placed(eta[:2], eta[2:])
     if family == "gaussian":
         return float(stats.norm.logpdf(v, loc, scale).sum())
@@ -188,3 +193,21 @@ def test_a_head_of_the_users_is_taken_as_it_is() -> None:
     mine = nn.Linear(2, 2)
     assert emission_head(mine, 2, 1) is mine
     assert not isinstance(mine, Head)
+
+
+def test_entries_that_hang_together_begin_as_the_differences_do() -> None:
+    """Proportional to the covariance of steps, and in all as wide as the series."""
+    g = torch.Generator().manual_seed(3)
+    root = torch.tensor([[1.0, 0.0], [0.9, 0.1]], dtype=F64)
+    y = (torch.randn(4, 200, 2, dtype=F64, generator=g) @ root.T).cumsum(1)
+    head = emission_head("multivariate_normal", 4, 2, dtype=F64, min_scale=1e-3)
+    seen = torch.ones_like(y, dtype=torch.bool)
+    seen[:, 50] = False
+    head.learn(y, seen)
+    cov = head(torch.zeros(4, dtype=F64)).covariance_matrix.detach()
+    steps = torch.cat([y[:, 1:50] - y[:, :49], y[:, 52:] - y[:, 51:-1]], 1).flatten(0, 1)
+    wanted = steps.T @ steps / len(steps)
+    torch.testing.assert_close(cov / cov[0, 0], wanted / wanted[0, 0], rtol=1e-4, atol=1e-4)
+    units = y[seen].reshape(-1, 2).std(0, correction=0)
+    spread = (cov.diagonal() / units.square()).mean()
+    assert float(spread) == pytest.approx(1, rel=1e-3)

@@ -13,6 +13,7 @@ ALONE = [  # need no data beyond the package's
     pytest.param("approximations.py", marks=pytest.mark.slow),
     "bearings.py",
     "counts.py",
+    pytest.param("gradient_flow.py", marks=pytest.mark.slow),
     pytest.param("krishnan_toys.py", marks=pytest.mark.slow),
     pytest.param("nuts.py", marks=pytest.mark.slow),
     pytest.param("pendulum.py", marks=pytest.mark.slow),
@@ -72,6 +73,40 @@ def test_krishnans_toys_in_small(monkeypatch, tmp_path):
     assert "lower bound" in example.table(found)
     example.draw(found).savefig(tmp_path / "toys.png")
     assert (tmp_path / "toys.png").stat().st_size > 10_000
+
+
+def test_gradient_flow_in_small(monkeypatch, tmp_path):
+    """A short lag and few updates: the flow is that of autograd, and the gates begin as told."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import gradient_flow as example
+
+    y, u = example.recall(50, 12, 0)
+    assert y[:, :-1].isnan().all()
+    assert torch.equal(y[:, -1, 0], (u[:, 0, 0] > 0).float())
+    assert not u[:, 1:, 0].any()
+    found = [example.learn(*cell, lag=12, steps=3) for cell in example.CELLS]
+    first = example.network("rnn", None)
+    _, inputs = example.recall(200, 12, 1)
+    w = dict(first.path.kernel.named_parameters())
+    rows, before = [], torch.zeros(example.UNITS)
+    for row in inputs[0]:
+        at = before.detach().requires_grad_()
+        pre = w["weight_ih_l0"] @ row + w["bias_ih_l0"] + w["weight_hh_l0"] @ at + w["bias_hh_l0"]
+        after = pre.tanh()
+        rows.append(torch.stack([torch.autograd.grad(x, at, retain_graph=True)[0] for x in after]))
+        before = after.detach()
+    product = torch.eye(example.UNITS)
+    for jacobian in rows[1:]:
+        product = jacobian @ product
+    norm = float(torch.linalg.matrix_norm(product, ord=2).log())
+    assert float(found[0].start.log_norms_back[0, 0]) == pytest.approx(norm, abs=1e-3)
+    rate = [float(one.start.rate.mean()) for one in found]
+    assert rate[4] > rate[2] + 0.1  # a gate that begins open
+    assert rate[3] > rate[1]
+    assert all(0.3 < one.loss < 1.5 for one in found)
+    assert example.table(found).count("\n") == 5
+    example.draw(found).savefig(tmp_path / "flow.png")
+    assert (tmp_path / "flow.png").stat().st_size > 10_000
 
 
 @pytest.fixture

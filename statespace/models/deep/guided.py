@@ -80,16 +80,13 @@ class Guided(Amortised):
         super().__init__()
         _check(model, guide, hidden_dim)
         self.model = model
-        self.settings: dict[str, Any] = {
-            "encoder": encoder,
-            "posterior": posterior,
-            "cell": cell,
-            "hidden_dim": hidden_dim,
-        }
+        words = {"encoder": encoder, "posterior": posterior, "cell": cell}
+        self.settings: dict[str, Any] = {"hidden_dim": hidden_dim, **words}
         self.register_buffer("begun", torch.tensor(guide is not None))
-        if guide is None:
+        if hidden_dim is not None:
             with drawn_from(seed):
-                guide = neural_guide(model, **self.settings)
+                guide = neural_guide(model, hidden_dim, **words)
+        assert guide is not None
         self.guide = guide
         self.latent, self.obs_dim, self.input_dim = model.latent, model.obs_dim, model.input_dim
         self.path, self.reads, self.order = model.path, model.reads, model.order

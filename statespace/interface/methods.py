@@ -90,6 +90,15 @@ class Method(metaclass=Checked):
         """
         return self.log_likelihood(model, data, generator, state)
 
+    @property
+    def annealed(self) -> bool:
+        """Whether `objective` looks at the number of updates.
+
+        Its values at two updates cannot then be compared: a learner keeps the last point, or the
+        best on validation data.
+        """
+        return False
+
     @abstractmethod
     def smooth(
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None

@@ -109,8 +109,9 @@ class Trainer:
             if weight:
                 self._evaluate(at, total / weight * self._values)
                 save(at)
-        # the objective of a part, or without the pull of a decay, is no measure of the best point
-        keep = (self.whole and not self.settings.weight_decay) or self.held_out is not None
+        # the objective of a part, or of one update, or without a decay's pull measures no point
+        comparable = self.whole and not self.objective.method.annealed
+        keep = (comparable and not self.settings.weight_decay) or self.held_out is not None
         if keep and at.best_x is not None:
             self.x.data.copy_(at.best_x)
         self.objective.write(self.scale * self.x.detach())

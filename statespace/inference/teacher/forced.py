@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from statespace.densities import moments, observed_log_prob
+from statespace.densities import complete, moments, observed_log_prob
 from statespace.interface import Context, State
-from statespace.interface.walking import view
+from statespace.interface.walking import advance, view
 from statespace.sequences import Sequences
 from statespace.shapes import row_at, shift, tmap, where_tree
 
-__all__ = ["Part", "ended", "first_gap", "forced", "told"]
+__all__ = ["Part", "ended", "first_gap", "forced", "mixed", "told"]
 
 
 @dataclass(frozen=True)
@@ -66,19 +66,22 @@ def first_gap(model: Any, data: Sequences, *, fed: bool) -> int:
     return int(rows[0]) if len(rows) else data.T
 
 
-def forced(model: Any, data: Sequences, state: State) -> tuple[Distribution, Any, Tensor]:
+def forced(
+    model: Any, data: Sequences, state: State, fed: Tensor | None = None
+) -> tuple[Distribution, Any, Tensor]:
     """The densities of all y_t given the ones before, the memory at each end, and increments.
 
     Args:
         model: The model.
-        data: Complete wherever the memory reads y.
+        data: Complete wherever the memory reads y, unless `fed` is given.
         state: Before the first row, with one memory for each series.
+        fed: What the memory reads in the place of y_{t-1}, (*batch, T, m).
     """
     t = torch.arange(data.T, device=data.values.device) + state.t
     memory, u = state.memory, data.inputs
     if model.reads:
         reads_y = "y" in model.reads
-        before = shift(data.values, state.y) if reads_y else None
+        before = (shift(data.values, state.y) if fed is None else fed) if reads_y else None
         x = model.feed(None, before, Context(t, u, u[..., :0]))
         memory, h = model.path.scan(memory, x, data.lengths)
     else:
@@ -87,6 +90,34 @@ def forced(model: Any, data: Sequences, state: State) -> tuple[Distribution, Any
     density = model.emission(z, Context(t, u, h))
     increments = observed_log_prob(density, data.values, data.observed)
     return density, memory, increments.expand(data.values.shape[:-1])
+
+
+@torch.no_grad()
+def mixed(model: Any, data: Sequences, state: State, share: float) -> Tensor:
+    """What a memory reads that is told its own output now and then, (*batch, T, m).
+
+    Row t is y_{t-1} as it was observed (what is missing of it drawn beside it) or, with
+    probability `share`, a draw of all of it from p(y_{t-1} | what was read before).
+
+    Args:
+        model: The model; its memory reads y and no z.
+        data: The data.
+        state: Before the first row, with one memory for each series.
+        share: A probability.
+    """
+    memory, lead, kept = state.memory, data.batch_shape, data.values.dtype
+    y = state.y.to(kept).expand(*lead, data.m)
+    z = torch.zeros((*lead, 0), dtype=model.dtype, device=data.values.device)
+    fed = [y]
+    for i in range(data.T - 1):
+        t, u = torch.tensor(state.t + i, device=y.device), data.inputs[..., i, :]
+        memory, h = advance(model, memory, z, y, t, u)
+        density = model.emission(z, Context(t, u, h)).expand(lead)
+        told = complete(density, data.values[..., i, :], data.observed[..., i, :])
+        own = torch.rand(lead, device=y.device) < share
+        y = torch.where(own[..., None], density.sample().to(kept), told)
+        fed.append(y)
+    return torch.stack(fed, -2)
 
 
 def ended(model: Any, data: Sequences, state: State, memory: Any) -> State:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -10,17 +10,19 @@ import torch
 from torch import Generator, Tensor
 
 from statespace.beliefs import Tree
+from statespace.errors import InputError, expected
 from statespace.inference.particle import ParticleFilter
 from statespace.inference.particle.backward import smoothed
 from statespace.inference.particle.record import prediction
 from statespace.inference.particle.select import Selection
 from statespace.inference.particle.stochastic import move
-from statespace.inference.teacher.forced import Part, ended, first_gap, forced, told
+from statespace.inference.teacher.forced import Part, ended, first_gap, forced, mixed, told
 from statespace.interface import Autoregressive, Filter, Info, Kind, Row, State, lend
 from statespace.interface.stepping import rows_of
 from statespace.particles import effective_size
 from statespace.results import Filtered, Forecast, Smoothed
 from statespace.sequences import Sequences, read_count
+from statespace.shapes import tmap
 
 __all__ = ["TeacherForcing"]
 
@@ -39,6 +41,13 @@ class TeacherForcing(Filter):
 
     Args:
         num_particles: How many, where they are needed.
+        scheduled_sampling: How often a learner's memory reads the model's own draw in the place
+            of y_{t-1}: a probability, or a function of the number of updates made, such as
+            `Warmup(2000)`, which grows from 0 to 1 (see `objective`). No likelihood that is
+            reported looks at it.
+
+    Raises:
+        InputError: an argument out of range.
 
     Example:
         >>> import statespace as ss
@@ -52,6 +61,7 @@ class TeacherForcing(Filter):
     """
 
     num_particles: int = 500
+    scheduled_sampling: float | Callable[[int], float] = 0.0
 
     serves: ClassVar[Any] = Autoregressive
     repeats: ClassVar[int] = 5
@@ -59,10 +69,15 @@ class TeacherForcing(Filter):
         "@article{williams1989, title={A learning algorithm for continually running fully "
         "recurrent neural networks}, author={Williams, R. J. and Zipser, D.}, journal={Neural "
         "Computation}, volume={1}, number={2}, pages={270--280}, year={1989}}",
+        "@inproceedings{bengio2015, author={Bengio, S. and Vinyals, O. and Jaitly, N. and "
+        "Shazeer, N.}, title={Scheduled sampling for sequence prediction with recurrent neural "
+        "networks}, booktitle={NeurIPS}, year={2015}}",
     )
 
     def __post_init__(self) -> None:
         read_count(self.num_particles, name="num_particles")
+        if not callable(self.scheduled_sampling):
+            self._share(self.scheduled_sampling)
 
     @property
     def _particles(self) -> ParticleFilter:
@@ -109,6 +124,52 @@ class TeacherForcing(Filter):
                 rest = data.rows(cut, data.T)
                 total = total + self._particles.log_likelihood(model, rest, lent, at)
         return total
+
+    @property
+    def annealed(self) -> bool:
+        """Where the share of own draws is a function of the updates."""
+        return callable(self.scheduled_sampling)
+
+    def objective(
+        self,
+        model: Any,
+        data: Sequences,
+        generator: Generator,
+        state: State | None = None,
+        step: int = 0,
+    ) -> Tensor:
+        """Scheduled sampling (Bengio, Vinyals, Jaitly and Shazeer 2015), (*batch,).
+
+            sum_t log p(y_t | h_t),   h_t = path(h_{t-1}, feed(x_{t-1}, u_t))
+
+        where x_{t-1} is y_{t-1} or, with probability eps(step), at each row of each series
+        anew, what the model itself draws for that row. It learns to go on from its own mistakes.
+        No gradient goes through the draws. What is climbed is no log-likelihood, nor a bound of
+        one, and its maximum is not the truth: at eps = 1 rows are fitted one by one (Huszar
+        2015). With eps = 0 it is the log-likelihood, number for number.
+        """
+        share = self._share(
+            self.scheduled_sampling(step)
+            if callable(self.scheduled_sampling)
+            else self.scheduled_sampling
+        )
+        if not share or "y" not in model.reads:
+            return self.log_likelihood(model, data, generator, state)
+        with lend(generator) as lent:
+            at = self._begin(model, data, lent, state)
+            if _carried(at):  # one of the particles stands for all that may have been missing
+                _, memory, y = self.draws(model, at, 1, lent)
+                at = replace(at, memory=tmap(lambda leaf: leaf[0], memory), y=y[0])
+            return forced(model, data, at, mixed(model, data, at, share))[2].sum(-1)
+
+    @staticmethod
+    def _share(given: Any) -> float:
+        fine = isinstance(given, int | float) and not isinstance(given, bool)
+        if not fine or not 0 <= given <= 1:
+            wanted = "a number from 0 to 1, or a function from the update to one"
+            todo = "Give how often the model's own draw is fed back."
+            raise InputError(expected("scheduled_sampling", wanted, repr(given), todo))
+        return float(given)
 
     def scan(
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None

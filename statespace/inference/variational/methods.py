@@ -190,6 +190,11 @@ class Variational(_Bound):
     def _gap(self) -> Gap:
         return in_closed_form if self.kl == "analytic" else at_the_draw
 
+    @property
+    def annealed(self) -> bool:
+        """Where beta is a function of the updates."""
+        return callable(self.beta)
+
     def _combine(self, log_w: Tensor) -> Tensor:
         return log_w.mean(0)
 

@@ -15,7 +15,7 @@ from statespace.interface import Autoregressive, Context, Path
 from statespace.learning import Gradient
 from statespace.models.shared.networks import NetworkModel, check_counts, drawn_from
 from statespace.models.shared.slots import check_dtype, check_sizes
-from statespace.nn import Feedforward, Numbers, emission_head, reader_of, recurrent
+from statespace.nn import Dropout, Feedforward, Numbers, emission_head, reader_of, recurrent
 from statespace.shapes import join
 
 __all__ = ["AutoregressiveRNN"]
@@ -61,6 +61,8 @@ class AutoregressiveRNN(NetworkModel, Autoregressive):
         embedding_dim: The width of a token's vector; min(V, H) if None.
         condition_dim: The size of one vector c per series (`condition=` of the verbs).
         layer_norm: Normalise inside the cells; slower, since no kernel is fused.
+        dropout: The share of features left out of what a cell or the head reads, while a learner
+            climbs; recurrent weights are spared (Zaremba, Sutskever and Vinyals 2014).
         min_scale: A floor under the scales of y, in standard deviations of the training data.
         standardise: Whether units and level are taken from the data of the first fit.
         dtype: torch.float32 or torch.float64.
@@ -97,6 +99,7 @@ class AutoregressiveRNN(NetworkModel, Autoregressive):
         embedding_dim: int | None = None,
         condition_dim: int = 0,
         layer_norm: bool = False,
+        dropout: float = 0.0,
         min_scale: float = 1e-3,
         standardise: bool = True,
         dtype: torch.dtype = torch.float32,
@@ -110,12 +113,13 @@ class AutoregressiveRNN(NetworkModel, Autoregressive):
             obs_dim=obs_dim, input_dim=input_dim, hidden_dim=hidden_dim, layers=layers, cell=cell,
             family=family, feedback=feedback, num_categories=num_categories,
             num_components=num_components, embedding_dim=embedding_dim,
-            condition_dim=condition_dim, layer_norm=layer_norm, min_scale=min_scale,
-            standardise=standardise, dtype=dtype,
+            condition_dim=condition_dim, layer_norm=layer_norm, dropout=dropout,
+            min_scale=min_scale, standardise=standardise, dtype=dtype,
         )  # fmt: skip
         self.obs_dim, self.input_dim, self.feedback = obs_dim, input_dim, feedback
         self.categorical = num_categories is not None
         self.reads = frozenset(_read_feedback(feedback, input_dim + condition_dim))
+        self.dropped = Dropout(dropout)
         with drawn_from(seed):
             self.head = emission_head(
                 family, hidden_dim, obs_dim, num_categories=num_categories,
@@ -127,12 +131,13 @@ class AutoregressiveRNN(NetworkModel, Autoregressive):
             features = input_dim + ("y" in self.reads) * self.seen.width
             self.path: Path = (
                 Feedforward(
-                    features, hidden_dim, layers=layers, condition_dim=condition_dim, dtype=dtype
+                    features, hidden_dim, layers=layers, condition_dim=condition_dim,
+                    dropout=dropout, dtype=dtype,
                 )
                 if feedback == "output"
                 else recurrent(
                     features, hidden_dim, cell, layers=layers, layer_norm=layer_norm,
-                    condition_dim=condition_dim, dtype=dtype,
+                    condition_dim=condition_dim, dropout=dropout, dtype=dtype,
                 )
             )  # fmt: skip
 
@@ -141,7 +146,7 @@ class AutoregressiveRNN(NetworkModel, Autoregressive):
     def feed(self, z: Any, y: Any, ctx: Context) -> Tensor:
         """x_t = [y_{t-1}, u_t], in the network's units."""
         u = self.inputs_seen(ctx.u)
-        return u if y is None else join(self.seen(y), u)
+        return self.dropped(u if y is None else join(self.seen(y), u))
 
     def origin(self, batch_shape: Size) -> tuple[Tensor, Tensor]:
         """No z; before the first row y is what the network sees as zero, or the start symbol."""
@@ -150,7 +155,7 @@ class AutoregressiveRNN(NetworkModel, Autoregressive):
 
     def emission(self, z: Tensor, ctx: Context) -> Distribution:
         """p(y_t | h_t)."""
-        density: Distribution = self.head(ctx.h)
+        density: Distribution = self.head(self.dropped(ctx.h))
         return density
 
     def default_method(self) -> TeacherForcing:

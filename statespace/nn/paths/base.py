@@ -13,6 +13,7 @@ from torch import Size, Tensor
 from statespace.beliefs import Tree
 from statespace.errors import InputError, InputTypeError, expected
 from statespace.interface import Path
+from statespace.nn.layers import Dropout
 from statespace.shapes import join
 
 __all__ = ["Conditioned", "Flat", "Stepped", "ended"]
@@ -122,9 +123,12 @@ class Stepped(Conditioned):
 
     kept = 1  # tensors of H numbers that a layer keeps: h, and the c of an LSTM
 
-    def __init__(self, input_dim: int, hidden_dim: int, layers: int, condition_dim: int) -> None:
+    def __init__(
+        self, input_dim: int, hidden_dim: int, layers: int, condition_dim: int, dropout: float
+    ) -> None:
         super().__init__(input_dim, hidden_dim, condition_dim)
         self.layers = layers
+        self.between = Dropout(dropout)  # of what a layer hands to the next one
 
     @abstractmethod
     def _cell(self, layer: int, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -153,7 +157,7 @@ class Stepped(Conditioned):
         wide = [leaf.expand(*lead, leaf.shape[-1]).reshape(len(below), -1) for leaf in own]
         layers = []
         for k, parts in enumerate(zip(*(w.split(self.hidden_dim, -1) for w in wide), strict=True)):
-            layers.append(self._cell(k, below, parts))
+            layers.append(self._cell(k, self.between(below) if k else below, parts))
             below = layers[-1][0]
         new = (torch.cat(parts, -1).reshape(*lead, -1) for parts in zip(*layers, strict=True))
         return (*new, *(c.expand(*lead, c.shape[-1]) for c in condition))

@@ -23,6 +23,7 @@ def recurrent(
     activation: str = "tanh",
     layer_norm: bool = False,
     condition_dim: int = 0,
+    dropout: float = 0.0,
     dtype: torch.dtype = torch.float32,
 ) -> Stepped:
     """A recurrent memory.
@@ -35,6 +36,7 @@ def recurrent(
         activation: "tanh" or "relu"; of an rnn.
         layer_norm: Whether pre-activations are normalised; slower, since nothing is fused.
         condition_dim: The width of a vector that every step of a series reads beside x.
+        dropout: Between layers, while a learner climbs.
         dtype: Of the weights.
 
     Raises:
@@ -56,5 +58,6 @@ def recurrent(
         layers=layers,
         activation=activation,
         condition_dim=condition_dim,
+        dropout=dropout,
         dtype=dtype,
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from statespace.beliefs import Tree
-from statespace.nn.layers import activation_of
+from statespace.nn.layers import Dropout, activation_of
 from statespace.nn.paths.base import Conditioned, ended
 from statespace.shapes import join
 
@@ -27,6 +27,7 @@ class Feedforward(Conditioned):
         hidden_dim: H.
         layers: How many.
         condition_dim: The width of a vector that every step reads beside x.
+        dropout: Between layers, while a learner climbs.
         dtype: Of the weights.
     """
 
@@ -37,13 +38,16 @@ class Feedforward(Conditioned):
         *,
         layers: int = 1,
         condition_dim: int = 0,
+        dropout: float = 0.0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(input_dim, hidden_dim, condition_dim)
         widths = [input_dim + condition_dim, *[hidden_dim] * layers]
-        pairs = itertools.pairwise(widths)
-        parts = [(nn.Linear(a, b, dtype=dtype), activation_of("tanh")) for a, b in pairs]
-        self.layers = nn.Sequential(*(part for pair in parts for part in pair))
+        parts: list[nn.Module] = []
+        for a, b in itertools.pairwise(widths):
+            parts += [Dropout(dropout)] if parts and dropout else []
+            parts += [nn.Linear(a, b, dtype=dtype), activation_of("tanh")]
+        self.layers = nn.Sequential(*parts)
 
     def _zeros(self, batch_shape: Sequence[int]) -> tuple[Tensor, ...]:
         weight: Tensor = self.layers[0].weight  # type: ignore[assignment]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from statespace.beliefs import Tree
+from statespace.interface import is_climbing
 from statespace.nn.layers import orthogonal_start
 from statespace.nn.paths.base import Flat, Stepped
 
@@ -36,6 +37,7 @@ class Fused(Stepped):
         layers: How many cells on top of each other.
         activation: f, "tanh" or "relu"; of an rnn.
         condition_dim: The width of a vector that every step of a series reads beside x.
+        dropout: Between layers, while a learner climbs.
         dtype: Of the weights.
 
     Example:
@@ -55,13 +57,15 @@ class Fused(Stepped):
         layers: int = 1,
         activation: str = "tanh",
         condition_dim: int = 0,
+        dropout: float = 0.0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__(input_dim, hidden_dim, layers, condition_dim)
+        super().__init__(input_dim, hidden_dim, layers, condition_dim, dropout)
         self.cell, self.activation = cell, activation
         self.kept = 2 if cell == "lstm" else 1
         makes: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
-        extra = {"nonlinearity": activation} if cell == "rnn" else {}
+        extra: dict[str, Any] = {"nonlinearity": activation} if cell == "rnn" else {}
+        extra |= {"dropout": self.between.p} if layers > 1 else {}
         width = input_dim + condition_dim
         self.kernel = makes[cell](width, hidden_dim, layers, batch_first=True, dtype=dtype, **extra)
         orthogonal_start(self.kernel, forget=cell == "lstm")
@@ -94,6 +98,7 @@ class Fused(Stepped):
 
     def _run(self, flat: Flat, begin: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """All h, (N, T, H), and what is kept at each series' own end, (L, N, H)."""
+        self.kernel.train(is_climbing())  # its dropout between layers is the noise of a learner
         start = begin if self.cell == "lstm" else begin[0]
         T, lengths = flat.x.shape[1], flat.lengths
         if bool((lengths == T).all()):

@@ -81,6 +81,7 @@ class LayerNormed(Stepped):
         layers: How many cells on top of each other.
         activation: Of an rnn.
         condition_dim: The width of a vector that every step reads beside x.
+        dropout: Between layers, while a learner climbs.
         dtype: Of the weights.
     """
 
@@ -93,9 +94,10 @@ class LayerNormed(Stepped):
         layers: int = 1,
         activation: str = "tanh",
         condition_dim: int = 0,
+        dropout: float = 0.0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__(input_dim, hidden_dim, layers, condition_dim)
+        super().__init__(input_dim, hidden_dim, layers, condition_dim, dropout)
         self.kept = 2 if cell == "lstm" else 1
         widths = [input_dim + condition_dim, *[hidden_dim] * (layers - 1)]
         self.cells = nn.ModuleList(
@@ -119,6 +121,7 @@ class LayerNormed(Stepped):
         active = active_rows(flat.lengths, x.shape[-2])[..., None]  # (N, T, 1)
         for k in range(self.layers):
             cell: Any = self.cells[k]
+            below = self.between(below) if k else below
             seen, state = cell.seen(below), tuple(kept[:, k] for kept in flat.kept)
             rows = []
             for t in range(seen.shape[1]):

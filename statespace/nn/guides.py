@@ -66,7 +66,9 @@ class NeuralGuide(Guide):
 
     def encode(self, data: Sequences, h: Tensor) -> Tree:
         """(*batch, T, width)."""
-        return self.encode_on(data, h, ())[0]
+        lengths = torch.full_like(data.lengths, data.T) if self.causal else data.lengths
+        e: Tree = self.encoder(self.dropout(self._features(data, h)), lengths)[0]
+        return e
 
     def encode_on(self, data: Sequences, h: Tensor, memory: Tree) -> tuple[Tree, Tree]:
         """The same from where a causal encoder ended, and where it ends now."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Generator, Tensor
 
 from statespace.errors import InputError, NumericalError
 from statespace.interface import Filter, climbing, lend
+from statespace.learning.batches import batches
 from statespace.learning.objective import Objective, log_prior
 from statespace.learning.progress import Report
 from statespace.learning.trouble import where_from
@@ -58,6 +60,15 @@ class Progress:
     converged: bool = False
 
 
+def _network_weights(objective: Objective, scale: Tensor) -> bool:
+    """Whether all that is learned are weights in single precision, in units of their own.
+
+    They are then moved in that precision: there may be millions of them.
+    """
+    single = all(p.dtype == torch.float32 for p in objective.parameters)
+    return single and bool((scale == 1).all())
+
+
 class Trainer:
     """One training run of a `Gradient` learner.
 
@@ -89,9 +100,15 @@ class Trainer:
         )
         self._picked: Tensor | None = None  # which series the part at hand has
         self._failures = 0  # steps taken back in a row
-        self.x = torch.nn.Parameter(objective.read() / scale)
+        weights = _network_weights(objective, scale)
+        start = objective.read() / scale
+        self.x = torch.nn.Parameter(start.float() if weights else start)
+        self.scale = self.scale.to(self.x.dtype)
         kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-        self.optimizer = kind([self.x], lr=settings.lr, weight_decay=settings.weight_decay)
+        fused = True if weights and self.x.device.type == "cpu" else None
+        self.optimizer = kind(
+            [self.x], lr=settings.lr, weight_decay=settings.weight_decay, fused=fused
+        )
         self.whole = settings.batch_size is None and settings.window is None
 
     def run(self, at: Progress, report: Report, save: Callable[[Progress], None]) -> None:
@@ -111,7 +128,7 @@ class Trainer:
                 if value is None:
                     break
                 at.step += 1
-                count = float(data.n_values.sum())
+                count = self._count(data)
                 total, weight = total + value * count, weight + count
                 report(at.step, value * self._values)
             if weight:
@@ -136,7 +153,7 @@ class Trainer:
         known = o.method.kind(o.model, o.data) in ("exact", "approximate")
         return self.whole and not self.settings.weight_decay and known and not o.method.annealed
 
-    @property
+    @cached_property
     def _values(self) -> float:
         return float(self.objective.data.n_values.sum())
 
@@ -161,11 +178,19 @@ class Trainer:
             self._picked = None
             yield data
             return
-        device = self.generator.device
-        order = torch.randperm(len(data.lengths), generator=self.generator, device=device)
-        for part in order.to(data.lengths.device).split(size):
+        for part in batches(data.lengths, size, self.generator):
             self._picked = part
             yield data.select(part)
+
+    def _count(self, data: Sequences) -> float:
+        """What an objective is divided by: the values it is of, or those of an average batch.
+
+        Each value counts the same in a pass then, in whichever batch it is.
+        """
+        size = self.settings.batch_size
+        if size is None or self.settings.window is not None:
+            return float(data.n_values.sum())
+        return self._values / math.ceil(len(self.objective.data.lengths) / size)
 
     def _carried(self, at: Progress, rows: Sequences, state: Any) -> Any:
         """The state after some rows, without a graph: gradients end at the window's start."""
@@ -202,8 +227,8 @@ class Trainer:
         clip, norm = self.settings.clip, float(gradient.norm())
         self.watcher.noticed(norm)
         if clip is not None and norm > clip:
-            gradient = gradient * (clip / norm)
-        self.x.grad = -gradient
+            gradient.mul_(clip / norm)
+        self.x.grad = gradient.neg_()
         factor = self.settings.factor(at.step) * at.rate
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * factor
@@ -223,7 +248,7 @@ class Trainer:
         self, data: Sequences, state: Any, at: Progress
     ) -> tuple[float, Tensor | None, str]:
         """Objective per observed value at x, its gradient in x, and what is wrong with them."""
-        objective, count = self.objective, float(data.n_values.sum())
+        objective, count = self.objective, self._count(data)
         objective.write(self.scale * self.x.detach())
         try:
             with torch.enable_grad(), climbing(), lend(self.generator) as lent:
@@ -235,8 +260,8 @@ class Trainer:
             grads = torch.autograd.grad(value, objective.parameters, materialize_grads=True)
         except (InputError, NumericalError) as error:  # the last step was too long
             return -math.inf, None, self._trouble(at, data, None) or str(error)
-        gradient = self.scale * torch.cat([g.flatten().double() for g in grads])
-        if not bool(torch.isfinite(gradient).all()):
+        gradient = torch.cat([g.flatten().to(self.x.dtype) for g in grads]).mul_(self.scale)
+        if not math.isfinite(float(gradient.norm())):
             return here, None, self._trouble(at, data, gradient)
         return here, gradient, ""
 

@@ -32,10 +32,13 @@ def reversed_rows(x: Tensor, lengths: Tensor) -> Tensor:
         tensor([[2, 1, 0, 3],
                 [7, 6, 5, 4]])
     """
-    t = torch.arange(x.shape[-2], device=x.device)
+    T, f = x.shape[-2:]
+    t = torch.arange(T, device=x.device)
     back = lengths[..., None] - 1 - t
-    index = torch.where(back >= 0, back, t)[..., None]
-    return x.gather(-2, index.expand(x.shape))
+    index = torch.where(back >= 0, back, t).expand(x.shape[:-1]).reshape(-1, T)
+    places = index + T * torch.arange(len(index), device=x.device)[:, None]
+    # whole rows are moved, which is many times quicker than a gather of entries
+    return x.reshape(-1, f).index_select(0, places.flatten()).reshape(x.shape)
 
 
 class Encoder(nn.Module, ABC):
@@ -118,7 +121,8 @@ class Directed(Encoder):
         if self.causal:
             end, e = self.path.scan(begin, x, lengths)
             return e, end
-        _, e = self.path.scan(begin, reversed_rows(x, lengths), lengths)
+        every = torch.full_like(lengths, x.shape[-2])  # padding stands behind: no need to stop
+        _, e = self.path.scan(begin, reversed_rows(x, lengths), every)
         return reversed_rows(e, lengths), ()
 
 

@@ -71,12 +71,16 @@ class NeuralGuide(Guide):
 
     def encode(self, data: Sequences, h: Tensor) -> Tree:
         """(*batch, T, width)."""
-        return self.encode_on(data, h, ())[0]
+        lengths = torch.full_like(data.lengths, data.T) if self.causal else data.lengths
+        return self._made(data, h, lengths, ())[0]
 
     def encode_on(self, data: Sequences, h: Tensor, memory: Tree) -> tuple[Tree, Tree]:
         """The same from where a causal encoder ended, and where it ends now."""
+        return self._made(data, h, data.lengths, memory)
+
+    def _made(self, data: Sequences, h: Tensor, lengths: Tensor, memory: Tree) -> tuple[Tree, Tree]:
         x = self.dropout(self._features(data, h))
-        e, end = self.encoder(x, data.lengths, memory)
+        e, end = self.encoder(x, lengths, memory)
         return (torch.cat([e, x.expand(*e.shape[:-1], x.shape[-1])], -1) if self.skip else e), end
 
     def forward(self, z: Tree, e: Tree, ctx: Context, prior: Distribution) -> Distribution:

@@ -15,6 +15,7 @@ from torch import Tensor
 from statespace.errors import InputError, InputTypeError
 from statespace.interface import Path
 from statespace.nn import CELLS, Feedforward, recurrent
+from statespace.nn.paths.elman import elman
 from statespace.shapes import leaves, tmap
 
 F64 = torch.float64
@@ -190,3 +191,19 @@ def test_an_unknown_cell_is_refused() -> None:
     """By a sentence that names the known ones."""
     with pytest.raises(InputError, match='`cell`: expected one of "rnn", "lstm", "gru"'):
         recurrent(1, 2, "lsmt")
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_elmans_derivatives(activation: str) -> None:
+    """First and second derivatives of the scan are those of differences."""
+    g = torch.Generator().manual_seed(4)
+    sizes = [(2, 3, 2), (2, 4), (4, 2), (4, 4), (4,), (4,)]
+    x, start, *weights = [
+        torch.randn(size, dtype=F64, generator=g).requires_grad_() for size in sizes
+    ]
+
+    def scan(x: Tensor, start: Tensor, *weights: Tensor) -> Tensor:
+        return elman(x, start, list(weights), activation)
+
+    assert torch.autograd.gradcheck(scan, (x, start, *weights))
+    assert torch.autograd.gradgradcheck(scan, (x, start, *weights))

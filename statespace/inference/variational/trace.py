@@ -9,6 +9,7 @@ random numbers are those of a loop over rows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ from statespace.interface.walking import (
     view,
 )
 from statespace.sequences import Sequences
-from statespace.shapes import tmap
+from statespace.shapes import leaves, tmap
 
 __all__ = ["Trace", "draw", "independent_normal"]
 
@@ -78,10 +79,11 @@ def draw(
     start = begin(model, shape, data.condition, drop=1) if at is None else at
     seen = contexts(model, data, None, at) if ahead else None
     h = data.inputs[..., :0] if seen is None or not model.reads else seen[1].h
-    e, _ = guide.encode_on(data, h, stands)
+    on = not isinstance(stands, tuple) or stands
+    e = guide.encode_on(data, h, stands)[0] if on else guide.encode(data, h)
     if seen is not None and not guide.reads and not guide.reads_prior:
         q = guide(None, e, seen[0], None)
-        if type(q) is Independent and type(q.base_dist) is Normal:
+        if _is_normal(q):
             q = q.expand((*shape, data.T))
             return Trace(start, _drawn_by_rows(q), *seen, e, q)
     return _by_rows(model, guide, data, shape, start, seen, e)
@@ -113,10 +115,13 @@ def _by_rows(
     rows: list[Tree] = []
     densities, hs = [], []
     early = model.order == "h then z"
+    times = torch.arange(data.T, device=data.inputs.device) + start.t
+    encoded = _unbound(e, data.T)
+    ahead = None if seen is None else seen[0].h.unbind(-2)
     for i in range(data.T):
-        t, u = torch.tensor(start.t + i, device=data.inputs.device), data.inputs[..., i, :]
-        if seen is not None:
-            before = h = seen[0].h[..., i, :]
+        t, u = times[i], data.inputs[..., i, :]
+        if ahead is not None:
+            before = h = ahead[i]
         elif early:
             memory, h = advance(model, memory, z, y, t, u)
             before = h
@@ -125,9 +130,9 @@ def _by_rows(
         ctx = Context(t, u, before)
         prior: Any = None
         if guide.reads_prior:
-            prior = prior_at(model, start.t + i, z, ctx).expand(shape)
-        q = guide(z, tmap(lambda leaf, i=i: leaf[..., i, :], e), ctx, prior)
-        z = q.expand(shape).rsample()
+            prior = _wide(prior_at(model, start.t + i, z, ctx), shape)
+        q = guide(z, next(encoded), ctx, prior)
+        z = _drawn(q, shape)
         if seen is None and not early:
             memory, h = advance(model, memory, z, y, t, u)
         rows.append(z)
@@ -135,9 +140,8 @@ def _by_rows(
         hs.append((before, h))
         y = data.values[..., i, :]
     if seen is None:
-        t = torch.arange(data.T, device=data.inputs.device) + start.t
         parts = [torch.stack([pair[k] for pair in hs], -2) for k in (0, 1)]
-        seen = Context(t, data.inputs, parts[0]), Context(t, data.inputs, parts[1])
+        seen = Context(times, data.inputs, parts[0]), Context(times, data.inputs, parts[1])
     stacked = stack_time(rows, len(shape))
     return Trace(start, stacked, *seen, e, _side_by_side(densities, shape))
 
@@ -146,9 +150,10 @@ def _side_by_side(rows: list[Distribution], shape: tuple[int, ...]) -> Distribut
     """Gaussians with independent entries over all of time; None for any other density."""
     means, scales = [], []
     for q in rows:
-        if type(q) is not Independent or type(q.base_dist) is not Normal:
+        if not _is_normal(q):
             return None
-        wide = q.expand(shape).base_dist
+        wide: Any = _wide(q, shape)
+        wide = wide.base_dist
         means.append(wide.loc)
         scales.append(wide.scale)
     return independent_normal(torch.stack(means, -2), torch.stack(scales, -2))
@@ -157,3 +162,32 @@ def _side_by_side(rows: list[Distribution], shape: tuple[int, ...]) -> Distribut
 def independent_normal(mean: Tensor, scale: Tensor) -> Distribution:
     """A Gaussian with independent entries, event (n,)."""
     return Independent(Normal(mean, scale, validate_args=False), 1, validate_args=False)
+
+
+def _unbound(e: Tree, T: int) -> Iterator[Tree]:
+    """Its rows, one after the other.
+
+    Of one `unbind`: the derivative of a slice is as large as what it was cut from, for every row.
+    """
+    columns = [leaf.unbind(-2) for leaf in leaves(e)]
+    for i in range(T):
+        parts = iter([column[i] for column in columns])
+        yield tmap(lambda _, parts=parts: next(parts), e)
+
+
+def _wide(q: Distribution, shape: tuple[int, ...]) -> Distribution:
+    return q if q.batch_shape == shape else q.expand(shape)
+
+
+def _drawn(q: Distribution, shape: tuple[int, ...]) -> Tree:
+    """A draw over a shape; of a Gaussian without the ado of `rsample`, and the same numbers."""
+    if not _is_normal(q):
+        return q.expand(shape).rsample()
+    mean, scale = q.base_dist.loc, q.base_dist.scale  # type: ignore[attr-defined]
+    kind = {"dtype": mean.dtype, "device": mean.device}
+    return mean + torch.randn((*shape, mean.shape[-1]), **kind) * scale
+
+
+def _is_normal(q: Distribution) -> bool:
+    """Whether it is a Gaussian with independent entries."""
+    return type(q) is Independent and type(q.base_dist) is Normal

@@ -11,7 +11,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from statespace.beliefs import Tree
 from statespace.interface import is_climbing
 from statespace.nn.layers import orthogonal_start
-from statespace.nn.paths.base import Flat, Stepped
+from statespace.nn.paths.base import Flat, Stepped, ended
+from statespace.nn.paths.elman import elman
 
 __all__ = ["Fused"]
 
@@ -96,14 +97,33 @@ class Fused(Stepped):
         h = h.reshape(*flat.lead, *h.shape[-2:])
         return flat.memory([part.movedim(0, 1) for part in end]), h
 
+    def _elman(self, x: Tensor) -> bool:
+        """Whether the scan of this package's is the quicker one: where gradients are wanted."""
+        noisy = self.layers > 1 and self.kernel.training and self.kernel.dropout > 0
+        plain = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        return self.cell == "rnn" and torch.is_grad_enabled() and plain and not noisy
+
+    def _by_layers(self, flat: Flat, begin: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The same, of Elman's network."""
+        h, ends = flat.x, []
+        for k, start in enumerate(begin):
+            h = elman(h, start, self._weights(k), self.activation)
+            ends.append(ended(h, start, flat.lengths)[1])
+        return h, (torch.stack(ends),)
+
     def _run(self, flat: Flat, begin: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """All h, (N, T, H), and what is kept at each series' own end, (L, N, H)."""
         self.kernel.train(is_climbing())  # its dropout between layers is the noise of a learner
         start = begin if self.cell == "lstm" else begin[0]
         T, lengths = flat.x.shape[1], flat.lengths
+        if self._elman(flat.x):
+            return self._by_layers(flat, begin[0])
         if bool((lengths == T).all()):
             h, end = self.kernel(flat.x, start)
             return h, end if self.cell == "lstm" else (end,)
+        if self.layers == 1 and self.cell != "lstm":  # all that is kept is in h
+            h, last = ended(self.kernel(flat.x, start)[0], start[0], lengths)
+            return h, (last[None],)
         # a series without rows takes one, which is thrown away
         packed = pack_padded_sequence(
             flat.x, lengths.clamp_min(1).cpu(), batch_first=True, enforce_sorted=False

@@ -24,6 +24,7 @@ from torch.nn.functional import softplus
 from statespace.densities import LogRatePoisson
 from statespace.errors import InputError, InputTypeError, expected
 from statespace.nn.layers import last_bias, mlp
+from statespace.nn.line import Line
 from statespace.nn.readers import Numbers
 from statespace.sequences import read_count
 
@@ -77,9 +78,16 @@ class Head(nn.Module, ABC):
     def learn(self, values: Tensor, seen: Tensor) -> None:
         """Begins at the level of some data: y (*, m), and what of it was observed."""
 
+    def regress(self, x: Tensor, values: Tensor, rows: Tensor) -> None:
+        """Begins at the line through features (*, f) and y (*, m) of some rows, if it can."""
+
 
 class _Located(Head):
-    """With a location and a scale, in units of the training data, and a floor under the scale."""
+    """With a location and a scale, in units of the training data, and a floor under the scale.
+
+    With skip, the location is that of a line and what the network adds, counted in what the line
+    leaves.
+    """
 
     def __init__(
         self,
@@ -92,16 +100,29 @@ class _Located(Head):
         super().__init__(features, outputs, *more)
         self.min_scale = min_scale
         self.units = Numbers(obs_dim, more[-1])
+        self.line = Line(features, obs_dim, more[-1]) if more[2] else None
 
-    def _placed(self, loc: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+    def _placed(self, x: Tensor, loc: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Location and scale in the units of the data, from numbers around zero."""
         one = inverse_softplus(1 - self.min_scale)  # raw = 0 is a scale of one
-        scale = self.min_scale + softplus(raw + one)
+        scale = softplus(raw + one)
+        if self.line is not None:
+            base = self.line(x)
+            base = base if base.dim() == loc.dim() else base.unsqueeze(-2)
+            loc, scale = base + self.line.residual * loc, self.line.residual * scale
+        scale = self.min_scale + scale
         return self.units.shift + self.units.scale * loc, self.units.scale * scale
 
     def learn(self, values: Tensor, seen: Tensor) -> None:
         """Takes the units."""
         self.units.learn(values, seen)
+
+    def regress(self, x: Tensor, values: Tensor, rows: Tensor) -> None:
+        """Takes the line."""
+        self._line_through(x, values, rows)
+
+    def _line_through(self, x: Tensor, values: Tensor, rows: Tensor) -> Tensor | None:
+        return None if self.line is None else self.line.learn(x, self.units(values), rows)
 
 
 class GaussianHead(_Located):
@@ -112,7 +133,7 @@ class GaussianHead(_Located):
 
     def forward(self, x: Tensor) -> Distribution:
         """p(y | x)."""
-        return _each(Normal(*self._placed(*self.net(x).chunk(2, -1)), validate_args=False))
+        return _each(Normal(*self._placed(x, *self.net(x).chunk(2, -1)), validate_args=False))
 
 
 class StudentHead(_Located):
@@ -130,7 +151,7 @@ class StudentHead(_Located):
 
     def forward(self, x: Tensor) -> Distribution:
         """p(y | x)."""
-        loc, scale = self._placed(*self.net(x).chunk(2, -1))
+        loc, scale = self._placed(x, *self.net(x).chunk(2, -1))
         return _each(StudentT(self.df, loc, scale, validate_args=False))
 
 
@@ -157,10 +178,13 @@ class MultivariateHead(_Located):
         """p(y | x)."""
         loc, raw = self.net(x).chunk(2, -1)
         one = inverse_softplus(1 - self.min_scale)
-        scale = self.size * self.wide * (self.min_scale + softplus(raw + one))
-        eye = torch.eye(len(self.size), dtype=loc.dtype, device=loc.device)
-        root = (self.lower.tril(-1) + eye) * scale[..., None, :] * self.units.scale[:, None]
+        size = self.size * self.wide
+        scale = size * (self.min_scale + softplus(raw + one))
+        lower = self.lower.tril(-1) + torch.eye(len(size), dtype=loc.dtype, device=loc.device)
+        if self.line is not None:
+            loc = self.line(x) + (size * loc) @ lower.mT
         loc = self.units.shift + self.units.scale * loc
+        root = lower * scale[..., None, :] * self.units.scale[:, None]
         return MultivariateNormal(loc, scale_tril=root, validate_args=False)
 
     @torch.no_grad()
@@ -170,15 +194,27 @@ class MultivariateHead(_Located):
         whole = seen.all(-1)
         y = ((values.double() - self.units.shift) / self.units.scale).movedim(-2, 0)
         both = (whole[..., 1:] & whole[..., :-1]).movedim(-1, 0)
-        steps = (y[1:] - y[:-1])[both]
-        if len(steps) <= len(self.size):
-            return
-        cov = steps.T @ steps / len(steps)
-        cov = cov + 1e-6 * cov.diagonal().mean() * torch.eye(len(cov)).to(cov)
-        root = torch.linalg.cholesky(cov)
+        moved = self._hang_together((y[1:] - y[:-1])[both])
+        self.wide.copy_(moved.rsqrt().clamp_min(1))
+
+    @torch.no_grad()
+    def regress(self, x: Tensor, values: Tensor, rows: Tensor) -> None:
+        """Takes the line, and how what it leaves hangs together."""
+        left = self._line_through(x, values, rows)
+        if left is not None:
+            self._hang_together(left)
+            self.wide.fill_(1)
+
+    def _hang_together(self, x: Tensor) -> Tensor:
+        """Takes L and the sizes from deviations (rows, m); their mean square in a column."""
+        if len(x) <= len(self.size):
+            return torch.ones(())
+        cov = x.T @ x / len(x)
+        moved = cov.diagonal().mean()
+        root = torch.linalg.cholesky(cov + 1e-6 * moved * torch.eye(len(cov)).to(cov))
         self.size.copy_(root.diagonal())
         self.lower.copy_(root / root.diagonal())
-        self.wide.copy_((1 / cov.diagonal().mean()).sqrt().clamp_min(1))
+        return moved
 
 
 class MixtureHead(_Located):
@@ -198,7 +234,7 @@ class MixtureHead(_Located):
         """p(y | x)."""
         c, m = self.sizes
         logits, loc, raw = self.net(x).split([c, c * m, c * m], -1)
-        placed = self._placed(loc.unflatten(-1, (c, m)), raw.unflatten(-1, (c, m)))
+        placed = self._placed(x, loc.unflatten(-1, (c, m)), raw.unflatten(-1, (c, m)))
         return MixtureSameFamily(
             Categorical(logits=logits, validate_args=False),
             _each(Normal(*placed, validate_args=False)),

@@ -56,6 +56,8 @@ class LSTMStateSpace(DeepModel, encoder="causal", encoder_cell="lstm", posterior
     inference", with a Gaussian state and a guide.
     """
 
+    head_sees_h = False
+
     def __init__(
         self,
         latent_dim: int,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Generator, Tensor, nn
 
 from statespace.errors import InputError, StateSpaceError, StorageError, expected
-from statespace.interface import lend, seeded
+from statespace.interface import Context, Path, lend, seeded
 from statespace.models.shared.record import unfit
-from statespace.nn import Head, Numbers, Tokens
+from statespace.nn import Beside, Head, Numbers, Tokens
 from statespace.sequences import Sequences, read_count
 
 __all__ = ["NetworkModel", "check_counts", "check_word", "drawn_from", "widths"]
@@ -31,8 +31,10 @@ class NetworkModel(nn.Module):
         settings: The constructor's arguments.
     """
 
+    head_sees_h: ClassVar[bool] = True
     seen: Numbers | Tokens
     inputs_seen: Numbers
+    path: Path
     head: nn.Module
     begun: Tensor
     settings: dict[str, Any]
@@ -51,7 +53,36 @@ class NetworkModel(nn.Module):
         self.seen.learn(data.values, data.observed)
         if isinstance(self.head, Head):
             self.head.learn(data.values, data.observed)
+            if self.head_sees_h and isinstance(self.path, Beside):
+                self.head.regress(*self._shown(self.path, data))
         self.begun.fill_(True)
+
+    def _shown(self, path: Beside, data: Sequences) -> tuple[Tensor, Tensor, Tensor]:
+        """What the head sees of rows that the memory read last, y, and which rows are whole.
+
+        The rest of what it sees, z among it, is zero.
+        """
+        model: Any = self
+        z, y = model.origin(data.batch_shape)
+        before = torch.cat([y.expand(*data.batch_shape, -1)[..., None, :], data.values], -2)
+        before = before[..., :-1, :]
+        u = data.inputs
+        ctx = Context(torch.arange(data.T, device=u.device), u, u[..., :0])
+        if "z" in model.reads:
+            z = z.expand(*data.batch_shape, -1)[..., None, :].expand(*before.shape[:-1], -1)
+        x = model.feed(
+            z if "z" in model.reads else None, before if "y" in model.reads else None, ctx
+        )
+        begin = path.start(data.batch_shape, data.condition)
+        _, h = path.scan(begin, x, torch.full_like(data.lengths, data.T))
+        h = torch.cat([h[..., : -path.shown].mul(0), h[..., -path.shown :]], -1)
+        known = data.observed.all(-1)
+        rows = known.clone()
+        for k in range(1, path.rows + 1):
+            rows[..., k:] &= known[..., :-k] if k < data.T else rows[..., k:]
+        rows[..., : path.rows] = False
+        z = h.new_zeros(*h.shape[:-1], model.latent.size)
+        return torch.cat([z, h], -1), data.values, rows & data.active
 
     # ------------------------------------------------------------------ storage
 

@@ -39,7 +39,8 @@ class Beside(Path):
     def __init__(self, path: Conditioned, rows: int) -> None:
         super().__init__()
         self.path, self.rows = path, rows
-        self.hidden_dim = path.hidden_dim + rows * path.input_dim
+        self.shown = rows * path.input_dim
+        self.hidden_dim = path.hidden_dim + self.shown
 
     def start(self, batch_shape: Sequence[int], condition: Tree) -> Tree:
         """Zeros beside the path's own start."""

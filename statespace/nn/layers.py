@@ -70,13 +70,15 @@ def mlp(
 
 
 class Skipping(nn.Module):
-    """A perceptron and a linear map beside it, which begins at zero: f(x) + W x."""
+    """A perceptron and a linear map beside it, f(x) + W x; f begins small and W at zero."""
 
     def __init__(
         self, net: nn.Sequential, input_dim: int, output_dim: int, dtype: torch.dtype
     ) -> None:
         super().__init__()
         self.net = net
+        with torch.no_grad():
+            net[-1].weight.mul_(0.1)
         self.direct = nn.Linear(input_dim, output_dim, bias=False, dtype=dtype)
         nn.init.zeros_(self.direct.weight)
 

@@ -9,12 +9,14 @@ from statespace.densities.counts import LogRatePoisson
 from statespace.densities.missing import complete, observed_log_prob
 from statespace.densities.root import GaussianRoot
 from statespace.densities.roots import is_gaussian, rooted
+from statespace.densities.student import MultivariateStudentT
 from statespace.densities.summaries import category_probs, moments
 
 __all__ = [
     "Chain",
     "GaussianRoot",
     "LogRatePoisson",
+    "MultivariateStudentT",
     "category_probs",
     "complete",
     "is_gaussian",

@@ -28,7 +28,7 @@ from statespace.densities.root import GaussianRoot, solve_lower
 from statespace.errors import InputError, expected
 from statespace.linalg import tria
 
-__all__ = ["complete", "observed_log_prob"]
+__all__ = ["complete", "masked_root", "observed_log_prob"]
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -149,13 +149,13 @@ def _(d: GaussianRoot, y: Tensor, observed: Tensor) -> Tensor:
         return d.log_prob(y)
     # a missing entry becomes one of its own, N(0, 1), seen at 0: a constant that is taken off
     on = observed.to(d.root.dtype)
-    root = _masked_root(d.root, on)
+    root = masked_root(d.root, on)
     y = torch.where(observed, y, torch.zeros_like(y))
     alone = GaussianRoot(torch.where(observed, d.loc, torch.zeros_like(d.loc)), root)
     return alone.log_prob(y) + 0.5 * _LOG_2PI * (1 - on).sum(-1)
 
 
-def _masked_root(root: Tensor, on: Tensor) -> Tensor:
+def masked_root(root: Tensor, on: Tensor) -> Tensor:
     """[S_o, I_missing], (*, m, k + m)."""
     own = torch.diag_embed(1 - on)
     kept = root * on[..., None]
@@ -169,7 +169,7 @@ def _(d: GaussianRoot, y: Tensor, observed: Tensor) -> Tensor:
     with torch.no_grad():
         draw = d.sample()
         on = observed.to(d.root.dtype)
-        masked = _masked_root(d.root, on)
+        masked = masked_root(d.root, on)
         gap = torch.where(observed, y - draw, torch.zeros_like(draw))
         lower = tria(masked)
         eps = torch.finfo(lower.dtype).eps

@@ -21,7 +21,7 @@ from torch.distributions import (
 )
 from torch.nn.functional import softplus
 
-from statespace.densities import LogRatePoisson
+from statespace.densities import LogRatePoisson, MultivariateStudentT
 from statespace.errors import InputError, InputTypeError, expected
 from statespace.nn.layers import last_bias, mlp
 from statespace.nn.line import Line
@@ -185,6 +185,9 @@ class MultivariateHead(_Located):
             loc = self.line(x) + (size * loc) @ lower.mT
         loc = self.units.shift + self.units.scale * loc
         root = lower * scale[..., None, :] * self.units.scale[:, None]
+        return self._density(loc, root)
+
+    def _density(self, loc: Tensor, root: Tensor) -> Distribution:
         return MultivariateNormal(loc, scale_tril=root, validate_args=False)
 
     @torch.no_grad()
@@ -215,6 +218,26 @@ class MultivariateHead(_Located):
         self.size.copy_(root.diagonal())
         self.lower.copy_(root / root.diagonal())
         return moved
+
+
+class MultivariateStudentHead(MultivariateHead):
+    """The same with the tails of Student's t: now and then a whole row is wider than expected.
+
+    Degrees of freedom above 2, learned, one number.
+    """
+
+    def __init__(self, features: int, obs_dim: int, min_scale: float, more: Any) -> None:
+        super().__init__(features, obs_dim, min_scale, more)
+        self.raw_df = nn.Parameter(torch.full((), inverse_softplus(8.0), dtype=more[-1]))
+
+    @property
+    def df(self) -> Tensor:
+        """Degrees of freedom, ()."""
+        return 2 + softplus(self.raw_df)
+
+    def _density(self, loc: Tensor, root: Tensor) -> Distribution:
+        df = self.df
+        return MultivariateStudentT(df, loc, root * ((df - 2) / df).sqrt())
 
 
 class MixtureHead(_Located):
@@ -304,8 +327,9 @@ def _totals(values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
 
 FAMILIES = (
     "gaussian",
-    "multivariate_normal",
     "student_t",
+    "multivariate_normal",
+    "multivariate_student_t",
     "mixture",
     "bernoulli",
     "poisson",
@@ -329,9 +353,9 @@ def emission_head(
     """A Module from features (*, f) to a density of y.
 
     Args:
-        family: "gaussian", "multivariate_normal", "student_t", "mixture" (of Gaussians),
-            "bernoulli", "poisson", "categorical", or a Module of the user's whose call returns a
-            Distribution.
+        family: "gaussian", "student_t", "multivariate_normal", "multivariate_student_t",
+            "mixture" (of Gaussians), "bernoulli", "poisson", "categorical", or a Module of the
+            user's whose call returns a Distribution.
         features: f.
         obs_dim: m.
         hidden: Widths of layers between.
@@ -375,6 +399,7 @@ def emission_head(
     located: dict[str, Any] = {
         "gaussian": GaussianHead,
         "multivariate_normal": MultivariateHead,
+        "multivariate_student_t": MultivariateStudentHead,
         "student_t": StudentHead,
     }
     head: nn.Module = located[family](features, obs_dim, min_scale, more)

@@ -78,7 +78,8 @@ class Skipping(nn.Module):
         super().__init__()
         self.net = net
         with torch.no_grad():
-            net[-1].weight.mul_(0.1)
+            last: Any = net[-1]
+            last.weight.mul_(0.1)
         self.direct = nn.Linear(input_dim, output_dim, bias=False, dtype=dtype)
         nn.init.zeros_(self.direct.weight)
 

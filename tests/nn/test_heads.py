@@ -63,11 +63,15 @@ def by_scipy(family: str, head: Any, x: torch.Tensor, y: torch.Tensor) -> float:
         logits, loc, raw = eta[:2], eta[2:6].reshape(2, 2), eta[6:].reshape(2, 2)
         each = stats.norm.logpdf(v, *placed(loc, raw)).sum(-1)
         return float(np.log(np.exp(logits - np.log(np.exp(logits).sum()) + each).sum()))
-    if family == "multivariate_normal":
+    if family.startswith("multivariate"):
         lower = np.tril(head.lower.detach().numpy(), -1) + np.eye(2)
         each = float(head.wide) * (head.min_scale + softplus(eta[2:] + one))
         root = np.diag(unit) @ lower @ np.diag(head.size.numpy() * each)
-        return float(stats.multivariate_normal.logpdf(v, shift + unit * eta[:2], root @ root.T))
+        loc, cov = shift + unit * eta[:2], root @ root.T
+        if family == "multivariate_normal":
+            return float(stats.multivariate_normal.logpdf(v, loc, cov))
+        df = float(2 + softplus(head.raw_df.detach().numpy()))
+        return float(stats.multivariate_t.logpdf(v, loc, cov * (df - 2) / df, df=df))
     loc, scale = placed(eta[:2], eta[2:])
     if family == "gaussian":
         return float(stats.norm.logpdf(v, loc, scale).sum())

@@ -82,7 +82,9 @@ def test_features_that_do_not_move_and_copies_are_no_obstacle():
     assert line(wide[0])[0] == pytest.approx(float(2 * x[0, 0] - x[0, 1] + 7))
 
 
-@pytest.mark.parametrize("family", ["gaussian", "student_t", "mixture", "multivariate_normal"])
+@pytest.mark.parametrize(
+    "family", ["gaussian", "student_t", "mixture", "multivariate_normal", "multivariate_student_t"]
+)
 def test_what_a_network_adds_is_counted_in_what_the_line_leaves(family):
     """Halving what the line leaves halves what the same weights add to it."""
     own = {"num_components": 2} if family == "mixture" else {}

@@ -54,9 +54,9 @@ class AutoregressiveRNN(NetworkModel, Autoregressive):
         hidden_dim: H, the size of h.
         layers: How many cells on top of each other.
         cell: "gru" (torch's; the reset gate acts behind the recurrent product), "lstm" or "rnn".
-        family: "gaussian", "multivariate_normal", "student_t", "mixture", "bernoulli",
-            "poisson", "categorical", or a Module whose call with features (*, H) returns a
-            Distribution of event shape (m,).
+        family: "gaussian", "student_t", "multivariate_normal", "multivariate_student_t",
+            "mixture", "bernoulli", "poisson", "categorical", or a Module whose call with features
+            (*, H) returns a Distribution of event shape (m,).
         feedback: "both", "output" or "none".
         num_categories: V, of a categorical y, which holds 0 .. V - 1.
         num_components: Of a mixture of Gaussians.

@@ -35,8 +35,9 @@ class Options(TypedDict, total=False):
         Any,
         Option(
             "gaussian",
-            'What y is: "gaussian", "multivariate_normal", "student_t", "mixture", '
-            '"bernoulli", "poisson", "categorical", or a Module whose call returns a Distribution.',
+            'What y is: "gaussian", "student_t", "multivariate_normal", "multivariate_student_t", '
+            '"mixture", "bernoulli", "poisson", "categorical", or a Module whose call returns a '
+            "Distribution.",
         ),
     ]
     transition_dim: Annotated[

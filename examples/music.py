@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,10 @@ import torch
 from deep_runs import kept, put, spending, spent
 from music_data import Music, baselines, chorales, nats, scored, transposed
 from music_recipes import RECIPES, Recipe
+from torch import Tensor
 
 import statespace as ss
+from statespace.interface import Method
 
 
 def learned(name: str, recipe: Recipe, music: Music, folder: Path) -> dict[str, Any]:
@@ -34,6 +36,8 @@ def learned(name: str, recipe: Recipe, music: Music, folder: Path) -> dict[str, 
     clock, train = folder / f"{name}.seconds", transposed(music.train, recipe.keys)
     model = recipe.make()
     with spending(clock):
+        if recipe.first is not None:
+            model = begun(model, *recipe.first, train, folder / f"{name}-first")
         learner = recipe.learner(folder / f"{name}.checkpoint")
         model.fit(train, validation=music.valid, method=recipe.method, learner=learner, seed=0)
     model.save(folder / name)
@@ -51,6 +55,21 @@ def learned(name: str, recipe: Recipe, music: Music, folder: Path) -> dict[str, 
         "parameters": model.num_params,
         "minutes": spent(clock) / 60,
     }
+
+
+def begun(
+    model: ss.StateSpaceModel,
+    method: Method,
+    learner: Callable[[Path], ss.Gradient],
+    train: list[Tensor],
+    place: Path,
+) -> ss.StateSpaceModel:
+    """The model after its first method, as it was stored if that is over."""
+    if place.exists():
+        return ss.load(place)
+    model.fit(train, method=method, learner=learner(place.with_suffix(".checkpoint")), seed=0)
+    model.save(place)
+    return model
 
 
 def table(base: Mapping[str, float], rows: Mapping[str, dict[str, Any]]) -> str:

@@ -83,7 +83,7 @@ def score(model: Any, y: Any, inputs: Any, asked: Question) -> Score:
     """See `Verbs.score`."""
     data = read(model, y, inputs, asked)
     with answering(model, data, asked) as a, torch.no_grad():
-        kind = a.method.kind(model, data)
+        kind = a.method.kind(model, data, a.state)
         drawn = kind in ("estimate", "lower bound")
         runs = [
             a.method.log_likelihood(model, data, a.generator, a.state).double().sum()

@@ -50,8 +50,8 @@ class Method(metaclass=Checked):
     references: ClassVar[tuple[str, ...]] = ()  # BibTeX entries of its sources, for `citation`
 
     @abstractmethod
-    def kind(self, model: Any, data: Sequences) -> Kind:
-        """What its log-likelihood is, on these data."""
+    def kind(self, model: Any, data: Sequences, state: State | None = None) -> Kind:
+        """What its log-likelihood is, on these data; of data that go on, from that state."""
 
     def refusal(self, model: Any, data: Sequences | None) -> str | None:
         """Why it cannot, and which methods can; None if it can.
@@ -208,13 +208,14 @@ class Filter(Method):
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None
     ) -> Filtered:
         """All rows: the loop over `step`. A faster one is held equal to it by a test."""
+        kind = self.kind(model, data, state)
         if state is None:
             state = self.start(model, data.batch_shape, data.condition, generator)
         infos = []
         for row in rows_of(data):
             state, info = self.step(model, state, row)
             infos.append(info)
-        return filtered(self.kind(model, data), data, infos, state)
+        return filtered(kind, data, infos, state)
 
     def scan_keeping(
         self, model: Any, data: Sequences, generator: Generator, state: State | None, keep: str

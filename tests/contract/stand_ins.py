@@ -34,7 +34,7 @@ class Hindsight(Method):
 
     serves = Plain
 
-    def kind(self, model, data):
+    def kind(self, model, data, state=None):
         return "lower bound"
 
     def log_likelihood(self, model, data, generator, state=None):

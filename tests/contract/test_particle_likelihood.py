@@ -86,7 +86,7 @@ class Optimal(Method):
 
     serves = Plain
 
-    def kind(self, model, data):
+    def kind(self, model, data, state=None):
         return "exact"
 
     def log_likelihood(self, model, data, generator, state=None):

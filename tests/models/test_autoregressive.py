@@ -275,3 +275,20 @@ def test_wrong_input_is_refused() -> None:
         ss.TeacherForcing(0)
     with pytest.raises(InputError, match="condition"):
         rnn(1, condition_dim=2).filter(normal(1, 5, 1))
+
+
+@pytest.mark.parametrize("method", [ss.TeacherForcing(20), ss.ParticleFilter(20)], ids=repr)
+def test_a_state_that_read_what_was_drawn_makes_an_estimate(method: Any) -> None:
+    """Complete rows that go on from a gap hang on its draw; from complete rows they are exact."""
+    model, y = rnn(1), normal(0, 12, 1)
+    gapped = y.clone()
+    gapped[5] = torch.nan  # in the last of the rows before: what was drawn is read afterwards
+    for before, kind in ((y, "exact"), (gapped, "estimate")):
+        state = model.filter(before[:6], method=method, seed=0).state
+        found = model.score(y[6:], state=state, method=method)
+        assert found.kind == kind
+        assert math.isnan(found.stderr) == (kind == "exact")
+        assert model.filter(y[6:], state=state, method=method).kind == kind
+        smoothed = model.smooth(y[6:], state=state, method=method)
+        assert (smoothed.kind == "exact") == (kind == "exact")
+    assert model.score(y, method=method).kind == "exact"

@@ -48,7 +48,7 @@ class Exact(Method):
 
     serves = ss.LDS
 
-    def kind(self, model, data):
+    def kind(self, model, data, state=None):
         return "exact"
 
     def log_likelihood(self, model, data, generator, state=None):

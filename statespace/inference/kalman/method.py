@@ -67,7 +67,7 @@ class Kalman(Filter):
             raise InputError(expected("core", words, repr(core), todo))
         self.core = core
 
-    def kind(self, model: Any, data: Sequences) -> Kind:
+    def kind(self, model: Any, data: Sequences, state: State | None = None) -> Kind:
         """Always exact."""
         return "exact"
 

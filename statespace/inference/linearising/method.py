@@ -49,7 +49,7 @@ class Linearising(Filter):
     def _plan(self) -> Plan:
         """How rows are linearised."""
 
-    def kind(self, model: Any, data: Sequences) -> Kind:
+    def kind(self, model: Any, data: Sequences, state: State | None = None) -> Kind:
         """Exact where the model is linear."""
         return "approximate" if linear(model) is None else "exact"
 

@@ -124,9 +124,14 @@ class ParticleFilter(Filter):
     def _how(self) -> Selection:
         return Selection(self.proposal, self.resampling, self.threshold)
 
-    def kind(self, model: Any, data: Sequences) -> Kind:
-        """An estimate; exact where z is zero wide and nothing that the memory reads is missing."""
-        nothing_drawn = "y" not in model.reads or data.complete
+    def kind(self, model: Any, data: Sequences, state: State | None = None) -> Kind:
+        """An estimate; exact where z is zero wide and nothing that the memory reads is missing.
+
+        A state in which particles have memories of their own has read what was drawn.
+        """
+        belief: Any = None if state is None else state.belief
+        drawn = belief is not None and belief.carried
+        nothing_drawn = not drawn and ("y" not in model.reads or data.complete)
         return "exact" if model.latent == Real(0) and nothing_drawn else "estimate"
 
     def refusal(self, model: Any, data: Sequences | None) -> str | None:
@@ -196,12 +201,12 @@ class ParticleFilter(Filter):
             found = run(model, data, at, self._how, moments=True, held=held)
             if found is not None:
                 end = replace(found.state, generator=generator)
-                return record_of(self.kind(model, data), data, found.told, end)
+                return record_of(self.kind(model, data, state), data, found.told, end)
             for active, moved in self.walk(model, data, at, self._how):
                 at = moved.state
                 rows.append(summarised(moved, active, held))
         at = replace(at, t=at.t + data.T - len(rows), generator=generator)
-        return record(self.kind(model, data), data, rows, at)
+        return record(self.kind(model, data, state), data, rows, at)
 
     def log_likelihood(
         self, model: Any, data: Sequences, generator: Generator, state: State | None = None
@@ -224,7 +229,7 @@ class ParticleFilter(Filter):
         """Weighted trajectories: by backward simulation where it is possible, else lineages."""
         with lend(generator) as lent, torch.no_grad():
             at = self.begin(model, data, lent, state)
-            kind = self.kind(model, data)
+            kind = self.kind(model, data, state)
             found = smooth_compiled(model, data, at, self._how, self.smoother, kind)
             if found is not None:
                 return found

@@ -88,9 +88,11 @@ class TeacherForcing(Filter):
         """For rows at which nothing is drawn, resampling included."""
         return ParticleFilter(self.num_particles, threshold=0.0)
 
-    def kind(self, model: Any, data: Sequences) -> Kind:
-        """Exact where all that is fed back was observed."""
-        return "exact" if first_gap(model, data, fed=True) == data.T else "estimate"
+    def kind(self, model: Any, data: Sequences, state: State | None = None) -> Kind:
+        """Exact where all that is fed back was observed, by the state that goes on too."""
+        drawn = state is not None and _carried(state)
+        whole = not drawn and first_gap(model, data, fed=True) == data.T
+        return "exact" if whole else "estimate"
 
     def num_samples(self, model: Any) -> int:
         """Particles, where they are needed."""
@@ -177,7 +179,6 @@ class TeacherForcing(Filter):
         """All rows up to the first gap at once; particles from there on."""
         with lend(generator) as lent, torch.no_grad():
             at = self._begin(model, data, lent, state)
-            exact = not _carried(at) and first_gap(model, data, fed=True) == data.T
             cut = 0 if _carried(at) else first_gap(model, data, fed=False)
             parts = []
             if cut:
@@ -189,7 +190,7 @@ class TeacherForcing(Filter):
                 part, at = self._by_particles(model, data.rows(cut, data.T), at)
                 parts.append(part)
         whole = parts[0] if len(parts) == 1 else parts[0].then(parts[1])
-        return _record("exact" if exact else "estimate", data, whole, at)
+        return _record(self.kind(model, data, state), data, whole, at)
 
     def _by_particles(self, model: Any, data: Sequences, at: State) -> tuple[Part, State]:
         how = Selection("bootstrap", "systematic", self._particles.threshold)

@@ -66,7 +66,7 @@ class FIVO(GuidedMethod):
         """The threshold; one particle is never selected, and draws nothing for it."""
         return self.threshold if self.num_particles > 1 else 0.0
 
-    def kind(self, model: Any, data: Sequences) -> Kind:
+    def kind(self, model: Any, data: Sequences, state: State | None = None) -> Kind:
         """An estimate."""
         return "estimate"
 

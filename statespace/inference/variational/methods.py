@@ -61,7 +61,7 @@ class _Bound(GuidedMethod):
 
     repeats: ClassVar[int] = 5
 
-    def kind(self, model: Any, data: Sequences) -> Kind:
+    def kind(self, model: Any, data: Sequences, state: State | None = None) -> Kind:
         """A lower bound in expectation."""
         return "lower bound"
 

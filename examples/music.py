@@ -59,9 +59,9 @@ def lstm() -> ss.StateSpaceModel:
 
 
 def lstm_learner(checkpoint: Path) -> ss.Gradient:
-    """About 45 passes over all copies."""
+    """About thirty passes over all copies."""
     return ss.Gradient(
-        8000,
+        5000,
         lr=3e-3,
         optimizer="adamw",
         weight_decay=1e-2,

@@ -151,6 +151,7 @@ CASES = [
          data=RAGGED),
     _rnn("tokens, gaps", _tokens(17, 4, 3, 7, 1), family="categorical", num_categories=4,
          data={"mask": HALF, **RAGGED}),
+    _rnn("dropout, two layers", _normal(36, 3, 7, 2), "exact", layers=2, dropout=0.3),
     _deep("VRNN", "one series", _normal(20, 7, 2)),
     _deep("VRNN", "lstm, ragged, inputs, condition", _normal(21, 3, 7, 2), cell="lstm",
           condition_dim=2,

@@ -85,3 +85,77 @@ def test_scored_pools_frames(data):
     assert score.kind == "exact"
     assert score.n_steps == sum(len(roll) for roll in rolls)
     assert data.nats(score) == pytest.approx(-total / score.n_steps, rel=1e-6)
+
+
+@pytest.fixture
+def example(data, monkeypatch):
+    """The example with one small recipe, which learns from two keys."""
+    import music
+
+    def make():
+        return ss.AutoregressiveRNN(88, family="bernoulli", hidden_dim=4, dropout=0.2, seed=0)
+
+    def learner(checkpoint):
+        return ss.Gradient(5, batch_size=4, checkpoint=checkpoint)
+
+    monkeypatch.setattr(
+        music, "RECIPES", {"small": music.Recipe("Small", make, learner, keys=(0, 1))}
+    )
+    threads = torch.get_num_threads()
+    yield music
+    torch.set_num_threads(threads)
+
+
+def test_music(example, data, tmp_path, monkeypatch):
+    """A row is fitted, stored, judged and written; then it is there, until it is asked for again.
+
+    An interrupted fit goes on where it was, and its seconds are counted.
+    """
+    pieces = data.Music(made(6), made(4, seed=1))
+    page, folder = tmp_path / "page.md", tmp_path / "runs"
+    page.write_text("before <!-- music -->old<!-- end of music --> after", encoding="utf-8")
+    plain, seen = ss.AutoregressiveRNN.fit, []
+
+    def broken(self, y, **how):
+        seen.append(len(y))
+        plain(self, y, **how)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ss.AutoregressiveRNN, "fit", broken)
+        with pytest.raises(KeyboardInterrupt):
+            example.main(["small"], folder, page, music=pieces)
+    assert seen == [12]
+    spent = float((folder / "small.seconds").read_text(encoding="utf-8"))
+    row = example.main(["small"], folder, page, music=pieces)["small"]
+    assert row["minutes"] * 60 >= spent
+    model = ss.load(folder / "small")
+    total = sum(float(model.log_likelihood(roll).detach()) for roll in pieces.valid)
+    assert row["valid"] == pytest.approx(-total / sum(map(len, pieces.valid)), rel=1e-6)
+    assert (row["kind"], row["samples"]) == ("exact", None)
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before")
+    assert text.endswith("after")
+    assert "old" not in text
+    assert f"| Small | {row['valid']:.2f} | {row['train']:.2f} | exact |" in text
+    assert f"| static Bernoulli | {data.baselines(pieces)['static Bernoulli']:.2f} |" in text
+
+    def refused(*args):
+        raise AssertionError("fitted again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(example, "learned", refused)
+        assert example.main(["small"], folder, music=pieces)["small"] == row
+        with pytest.raises(AssertionError, match="fitted again"):
+            example.main(["small"], folder, music=pieces, again=True)
+    assert not (folder / "small.seconds").exists()
+
+
+def test_every_recipe_can_be_made(data, monkeypatch):
+    """Models and learners as the table has them, at the first frames of a piece."""
+    import music
+
+    for name, recipe in music.RECIPES.items():
+        model, learner = recipe.make(), recipe.learner(Path(name))
+        assert learner.checkpoint is not None
+        assert math.isfinite(data.scored(model, made(2), recipe.judged_by).value)

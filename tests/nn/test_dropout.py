@@ -11,7 +11,8 @@ from statespace.nn import Dropout
 def test_nothing_happens_in_a_verb():
     x = torch.ones(3, 5, 4)
     layer = Dropout(0.5)
-    assert layer.training and torch.equal(layer(x), x)
+    assert layer.training
+    assert torch.equal(layer(x), x)
 
 
 def test_while_a_learner_climbs_entries_are_left_out_and_the_mean_stays():
@@ -28,7 +29,8 @@ def test_one_mask_for_all_rows():
     torch.manual_seed(0)
     with climbing():
         out = Dropout(0.5, rows=False)(torch.ones(6, 9, 4))
-    assert torch.equal(out, out[:, :1].expand_as(out)) and 0 < float(out.mean())
+    assert torch.equal(out, out[:, :1].expand_as(out))
+    assert float(out.mean()) > 0
     assert len({tuple(row) for row in out[:, 0].tolist()}) > 1
 
 

@@ -66,7 +66,7 @@ $(PEERS)/.installed: pyproject.toml tests/benchmarks/constraints.txt
 	@$(NEEDS_PYTHON)
 	"$(PYTHON)" -m venv $(PEERS)
 	$(PIP_INTO_PEERS) --editable . scipy mpmath
-	for peer in statsmodels pykalman filterpy dynamax; do \
+	for peer in statsmodels pykalman filterpy dynamax pyro-ppl; do \
 		$(PIP_INTO_PEERS) $$peer || echo "$$peer does not install, and is left out" >&2; \
 	done
 	@# particles asks for a numpy below 2, and runs with later ones

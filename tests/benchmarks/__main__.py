@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from . import accuracy, first_call, fitting, grid, grid_page, optimum, report, speed
-from .libraries import gather
+from . import accuracy, deep, first_call, fitting, grid, grid_page, optimum, report, speed
+from .libraries import gather, gather_deep
 
-_PARTS = ("accuracy", "optimum", "speed", "first", "profile", "fits", "grid")
+_PARTS = ("accuracy", "optimum", "speed", "first", "profile", "fits", "deep", "grid")
 _PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 _THREADS = 2
 
@@ -22,8 +22,9 @@ def main() -> None:
     asked = _read()
     torch.set_num_threads(_THREADS)
     ours, peers, absent = gather()
+    theirs, lacking = gather_deep()
     libraries, tiny = [ours, *peers], asked.quick
-    where = report.environment(libraries, absent)
+    where = report.environment([*libraries, *theirs], absent | lacking)
     sizes = grid.TINY if tiny else grid.SIZES
     store = asked.page.with_suffix(".grid.json") if tiny else grid.STORE
 
@@ -40,13 +41,14 @@ def main() -> None:
         "first": lambda: first_call.run(_say, tiny=tiny),
         "profile": lambda: fitting.profile(_say, tiny=tiny),
         "fits": lambda: fitting.fits(absent, _say, tiny=tiny),
+        "deep": lambda: deep.run(theirs, _say, tiny=tiny),
         "grid": cells,
     }
     tables = {part: runs[part]() for part in _PARTS if part in (asked.parts or _PARTS)}
     if asked.parts:
         print("\n\n".join(tables.values()))
         return
-    page = report.page(**tables, settings=report.settings(libraries), environment=where)
+    page = report.page(**tables, settings=report.settings([*libraries, *theirs]), environment=where)
     asked.page.write_text(page, encoding="utf-8")
     print(f"written: {asked.page.name}")
 

@@ -6,9 +6,10 @@ from importlib import import_module, metadata
 
 from .base import Library, NotOffered
 
-__all__ = ["Library", "NotOffered", "gather"]
+__all__ = ["Library", "NotOffered", "gather", "gather_deep"]
 
 _OURS = ("ours", "Ours")
+_DEEP = {"pyro-ppl": ("pyro_", "Pyro")}
 _PEERS = {
     "statsmodels": ("statsmodels_", "Statsmodels"),
     "pykalman": ("pykalman_", "Pykalman"),
@@ -20,8 +21,17 @@ _PEERS = {
 
 def gather() -> tuple[Library, list[Library], dict[str, str]]:
     """This library, the peers that are installed, and why the others are not here."""
+    return _make(*_OURS), *_found(_PEERS)
+
+
+def gather_deep() -> tuple[list[Library], dict[str, str]]:
+    """The peers of deep models, likewise."""
+    return _found(_DEEP)
+
+
+def _found(places: dict[str, tuple[str, str]]) -> tuple[list[Library], dict[str, str]]:
     peers, absent = [], {}
-    for package, place in _PEERS.items():
+    for package, place in places.items():
         try:
             metadata.version(package)
             peers.append(_make(*place))
@@ -29,7 +39,7 @@ def gather() -> tuple[Library, list[Library], dict[str, str]]:
             absent[package] = "not installed"
         except (ImportError, AttributeError) as error:  # there, but broken by a dependency
             absent[package] = f"does not import: {error}"
-    return _make(*_OURS), peers, absent
+    return peers, absent
 
 
 def _make(module: str, name: str) -> Library:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..problems import Array, Problem, Volatility
+from ..problems import Array, Problem, Rolls, Volatility
 
 WIDTHS = (1e6, 1e8, 1e10, 1e12)  # prior variances that stand for a flat start where there is none
 Calls = dict[str, Callable[[], Any]]  # by setting; the best of them stands for the library
@@ -85,6 +85,10 @@ class Library:
     def extended_gradient(self, p: Problem) -> Calls:
         """The log-likelihood by tangents, summed over series, and its gradient in A alone."""
         raise NotOffered("no network")
+
+    def deep_markov(self, p: Rolls) -> Calls:
+        """One more epoch of a deep Markov model of the sizes of Pyro's tutorial."""
+        raise NotOffered("no deep models")
 
     def fit_level(self, y: Array) -> Calls:
         """A local level model with a flat start fitted to y (T, 1); the log-likelihood there."""

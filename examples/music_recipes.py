@@ -108,12 +108,12 @@ RECIPES: dict[str, Recipe] = {
     "vrnn": Recipe(
         "`VRNN`, z of 32, LSTM of 32, ELBO and then FIVO(4)",
         vrnn,
-        adamw(3000, 1e-3, 0.3, batch_size=20, metric=PARTICLES, evaluate_every=10),
+        adamw(1000, 2e-3, 0.3, batch_size=58, metric=PARTICLES, evaluate_every=10),
         ss.FIVO(4),
         ss.FIVO(128),
         first=(
-            ss.Variational(beta=ss.Warmup(2500)),
-            adamw(2500, 3e-3, 0.3, batch_size=20),
+            ss.Variational(beta=ss.Warmup(900)),
+            adamw(1000, 5e-3, 0.1, batch_size=58),
         ),
     ),
     "srnn": Recipe(

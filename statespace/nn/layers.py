@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from statespace.errors import InputError, expected
 from statespace.interface.regularising import is_climbing
 
-__all__ = ["Dropout", "activation_of", "mlp", "orthogonal_blocks", "orthogonal_start"]
+__all__ = ["Dropout", "Perceptron", "activation_of", "mlp", "orthogonal_blocks", "orthogonal_start"]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
 
@@ -29,6 +29,19 @@ def activation_of(name: str) -> nn.Module:
     return _ACTIVATIONS[name]()
 
 
+class Perceptron(nn.Sequential):
+    """Layers whose output has the precision of their weights, under `torch.autocast` too.
+
+    Products may be taken in sixteen bits; what densities are made of is not.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(*, f) -> (*, k)."""
+        last: nn.Linear = self[-1]  # type: ignore[assignment]
+        found: Tensor = super().forward(input)
+        return found.to(last.weight.dtype)
+
+
 def mlp(
     input_dim: int,
     output_dim: int,
@@ -36,7 +49,7 @@ def mlp(
     *,
     activation: str = "tanh",
     dtype: torch.dtype = torch.float32,
-) -> nn.Sequential:
+) -> Perceptron:
     """Affine maps with an activation between them; the last is affine.
 
     Args:
@@ -54,7 +67,7 @@ def mlp(
     layers: list[nn.Module] = []
     for a, b in itertools.pairwise(widths):
         layers += [nn.Linear(a, b, dtype=dtype), activation_of(activation)]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], output_dim, dtype=dtype))
+    return Perceptron(*layers, nn.Linear(widths[-1], output_dim, dtype=dtype))
 
 
 class Dropout(nn.Module):

@@ -182,7 +182,8 @@ class MultivariateHead(_Located):
         scale = size * (self.min_scale + softplus(raw + one))
         lower = self.lower.tril(-1) + torch.eye(len(size), dtype=loc.dtype, device=loc.device)
         if self.line is not None:
-            loc = self.line(x) + (size * loc) @ lower.mT
+            with torch.autocast(x.device.type, enabled=False):
+                loc = self.line(x) + (size * loc) @ lower.mT
         loc = self.units.shift + self.units.scale * loc
         root = lower * scale[..., None, :] * self.units.scale[:, None]
         return self._density(loc, root)

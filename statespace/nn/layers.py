@@ -14,6 +14,7 @@ from statespace.interface.regularising import is_climbing
 
 __all__ = [
     "Dropout",
+    "Perceptron",
     "Skipping",
     "activation_of",
     "last_bias",
@@ -38,6 +39,19 @@ def activation_of(name: str) -> nn.Module:
     return _ACTIVATIONS[name]()
 
 
+class Perceptron(nn.Sequential):
+    """Layers whose output has the precision of their weights, under `torch.autocast` too.
+
+    Products may be taken in sixteen bits; what densities are made of is not.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(*, f) -> (*, k)."""
+        last: nn.Linear = self[-1]  # type: ignore[assignment]
+        found: Tensor = super().forward(input)
+        return found.to(last.weight.dtype)
+
+
 def mlp(
     input_dim: int,
     output_dim: int,
@@ -46,7 +60,7 @@ def mlp(
     activation: str = "tanh",
     skip: bool = False,
     dtype: torch.dtype = torch.float32,
-) -> nn.Module:
+) -> Perceptron | Skipping:
     """Affine maps with an activation between them; the last is affine.
 
     Args:
@@ -65,7 +79,7 @@ def mlp(
     layers: list[nn.Module] = []
     for a, b in itertools.pairwise(widths):
         layers += [nn.Linear(a, b, dtype=dtype), activation_of(activation)]
-    net = nn.Sequential(*layers, nn.Linear(widths[-1], output_dim, dtype=dtype))
+    net = Perceptron(*layers, nn.Linear(widths[-1], output_dim, dtype=dtype))
     return Skipping(net, input_dim, output_dim, dtype) if skip else net
 
 
@@ -73,7 +87,7 @@ class Skipping(nn.Module):
     """A perceptron and a linear map beside it, f(x) + W x; f begins small and W at zero."""
 
     def __init__(
-        self, net: nn.Sequential, input_dim: int, output_dim: int, dtype: torch.dtype
+        self, net: Perceptron, input_dim: int, output_dim: int, dtype: torch.dtype
     ) -> None:
         super().__init__()
         self.net = net
@@ -85,8 +99,8 @@ class Skipping(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(*, output_dim)."""
-        found: Tensor = self.net(x) + self.direct(x)
-        return found
+        found: Tensor = self.net(x)
+        return found + self.direct(x).to(found.dtype)
 
 
 def last_bias(net: nn.Module) -> Tensor:

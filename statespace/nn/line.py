@@ -40,8 +40,9 @@ class Line(nn.Module):
         self.register_buffer("residual", torch.ones(size, dtype=dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(*, m)."""
-        return nn.functional.linear(x, self.weight, self.bias)
+        """(*, m); a small difference of large numbers, in full precision under autocast too."""
+        with torch.autocast(x.device.type, enabled=False):
+            return nn.functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
 
     @torch.no_grad()
     def learn(self, x: Tensor, y: Tensor, on: Tensor) -> Tensor | None:

@@ -61,5 +61,5 @@ class GatedTransition(nn.Module):
         """p(z_t | z_{t-1} = z, u)."""
         x = join(z, u)
         g, f = self.gate(x).sigmoid(), self.net(x)
-        mean = (1 - g) * self.linear(x) + g * f
-        return normal(mean, self.min_scale + softplus(self.scale(f.relu())))
+        mean = (1 - g) * self.linear(x).to(f.dtype) + g * f
+        return normal(mean, self.min_scale + softplus(self.scale(f.relu()).to(f.dtype)))

@@ -278,3 +278,24 @@ def test_a_fit_climbs(case: DeepCase) -> None:
     model, data = case.make(), case.data()
     fit = model.fit(**data, learner=ss.Gradient(25, lr=1e-2), seed=0)
     assert fit.history[-1] > fit.history[0]
+
+
+@pytest.mark.cuda
+@every
+def test_on_a_device(case: DeepCase) -> None:
+    """The same numbers where nothing is drawn, and everything stays there: verbs and a fit."""
+    here, there = case.make(), case.make().to("cuda")
+    data = {k: v.to("cuda") for k, v in case.data().items()}
+    found = value(there, **data)
+    assert found.device.type == "cuda"
+    if case.exact:
+        same(found.cpu(), value(here, **case.data()), 1e-9)
+    f = there.filter(**data, seed=0)
+    assert f.increments.device.type == f.mean.device.type == "cuda"
+    assert there.smooth(**data, seed=0).mean.device.type == "cuda"
+    free = {k: v.to("cuda") if isinstance(v, Tensor) else v for k, v in _free(case).items()}
+    assert there.sample(4, **free).y.device.type == "cuda"
+    learner = ss.Gradient(2) if case.y.dim() < 3 else ss.Gradient(2, batch_size=2, clip=1.0)
+    fit = there.fit(**data, learner=learner, seed=0)
+    assert all(p.device.type == "cuda" for p in there.parameters())
+    assert torch.isfinite(torch.tensor(fit.history)).all()

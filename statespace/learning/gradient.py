@@ -159,6 +159,12 @@ class Gradient(Learner):
         more = "".join(f", {name}={value!r}" for name, value in rest.items())
         return f"Gradient({self.steps}, lr={self.lr:g}, optimizer={self.optimizer!r}{more})"
 
+    def _settings(self) -> dict[str, Any]:
+        """All that a fit hangs on, as it is stored."""
+        plain = {k: v for k, v in vars(self).items() if k not in ("checkpoint", "restarts")}
+        plain["metric"] = repr(self.metric)
+        return {k: "a function" if callable(v) else v for k, v in plain.items()}
+
     def factor(self, step: int) -> float:
         """The schedule's factor of the learning rate at a step."""
         if callable(self.schedule):
@@ -251,8 +257,7 @@ class Gradient(Learner):
         if self.checkpoint is None:
             trainer.run(at, report, lambda _: None)
             return at
-        method = repr(objective.method)
-        wanted = {"learner": repr(self), "method": method, "size": objective.size}
+        wanted = {**self._settings(), "method": repr(objective.method), "size": objective.size}
         at = _resumed(disk.read(self.checkpoint, wanted), trainer)
         saver = disk.Saver(partial(_saved, self.checkpoint, wanted, trainer))
         trainer.run(at, report, saver)
@@ -290,10 +295,19 @@ def _saved(
         tensors["best_x"] = at.best_x
     for name, value in trainer.optimizer.state[trainer.x].items():
         tensors[f"optimizer.{name}"] = value
-    tensors["generator"] = trainer.generator.get_state()
+    tensors |= {name: g.get_state() for name, g in _streams(trainer).items()}
     record = {name: getattr(at, name) for name in _FIELDS}
+    record["norms"] = trainer.watcher.norms
     record["records"] = [asdict(r) for r in at.records]
     disk.write(path, tensors, {**wanted, **record})
+
+
+def _streams(trainer: Trainer) -> dict[str, Generator]:
+    """Random numbers: those that move on, and those with which points are compared."""
+    streams = {"generator": trainer.generator, "origin": trainer.objective.origin}
+    if trainer.watcher.held_out is not None:
+        streams["held_out"] = trainer.watcher.held_out.origin
+    return streams
 
 
 def _resumed(found: tuple[dict[str, Tensor], dict[str, Any]] | None, trainer: Trainer) -> Progress:
@@ -308,8 +322,10 @@ def _resumed(found: tuple[dict[str, Tensor], dict[str, Any]] | None, trainer: Tr
         for name, t in tensors.items()
         if name.startswith("optimizer.")
     }
-    trainer.generator.set_state(tensors["generator"])
+    for name, generator in _streams(trainer).items():
+        generator.set_state(tensors[name])
     at = Progress(**{name: record[name] for name in _FIELDS})
+    trainer.watcher.norms = record["norms"]
     at.records = [
         TrainingRecord(**{**r, "kl_per_dim": tuple(r["kl_per_dim"])}) for r in record["records"]
     ]

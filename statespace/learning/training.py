@@ -100,6 +100,8 @@ class Trainer:
         )
         self._picked: Tensor | None = None  # which series the part at hand has
         self._failures = 0  # steps taken back in a row
+        self._begin = 0  # its first row
+        self._average = self._values  # how many values a part of a pass has
         weights = _network_weights(objective, scale)
         start = objective.read() / scale
         self.x = torch.nn.Parameter(start.float() if weights else start)
@@ -128,7 +130,7 @@ class Trainer:
                 if value is None:
                     break
                 at.step += 1
-                count = self._count(data)
+                count = self._average
                 total, weight = total + value * count, weight + count
                 report(at.step, value * self._values)
             if weight:
@@ -161,12 +163,15 @@ class Trainer:
         """One pass over the data: minibatches, and inside each its windows with their state."""
         for data in self._batches():
             window = self.settings.window
+            self._begin = 0
             if window is None or window >= data.T:
-                yield data, None
+                if int(data.n_values.sum()):
+                    yield data, None
                 continue
             state = None
             for begin in range(0, data.T, window):
                 rows = data.rows(begin, min(begin + window, data.T))
+                self._begin = begin
                 if int(rows.n_values.sum()):
                     yield rows, state
                 if begin + window < data.T and isinstance(self.objective.method, Filter):
@@ -175,22 +180,19 @@ class Trainer:
     def _batches(self) -> Iterator[Sequences]:
         data, size = self.objective.data, self.settings.batch_size
         if size is None:
-            self._picked = None
+            self._picked, self._average = None, self._values / self._windows(data.T)
             yield data
             return
-        for part in batches(data.lengths, size, self.generator):
+        parts = batches(data.lengths, size, self.generator)
+        windows = sum(self._windows(int(data.lengths[part].max())) for part in parts)
+        self._average = self._values / windows
+        for part in parts:
             self._picked = part
             yield data.select(part)
 
-    def _count(self, data: Sequences) -> float:
-        """What an objective is divided by: the values it is of, or those of an average batch.
-
-        Each value counts the same in a pass then, in whichever batch it is.
-        """
-        size = self.settings.batch_size
-        if size is None or self.settings.window is not None:
-            return float(data.n_values.sum())
-        return self._values / math.ceil(len(self.objective.data.lengths) / size)
+    def _windows(self, rows: int) -> int:
+        window = self.settings.window
+        return 1 if window is None else max(1, math.ceil(rows / window))
 
     def _carried(self, at: Progress, rows: Sequences, state: Any) -> Any:
         """The state after some rows, without a graph: gradients end at the window's start."""
@@ -248,7 +250,8 @@ class Trainer:
         self, data: Sequences, state: Any, at: Progress
     ) -> tuple[float, Tensor | None, str]:
         """Objective per observed value at x, its gradient in x, and what is wrong with them."""
-        objective, count = self.objective, self._count(data)
+        # divided by the values of an average part: each value counts the same in a pass then
+        objective, count = self.objective, self._average
         objective.write(self.scale * self.x.detach())
         try:
             with torch.enable_grad(), climbing(), lend(self.generator) as lent:
@@ -268,7 +271,9 @@ class Trainer:
     def _trouble(self, at: Progress, data: Sequences, gradient: Tensor | None) -> str:
         """Where it comes from; looked for only when it is going to be said."""
         said = at.step == 0 or self._failures >= _FAILURES
-        return where_from(self.objective, data, self._picked, gradient) if said else ""
+        if not said:
+            return ""
+        return where_from(self.objective, data, gradient, self._picked, self._begin)
 
     def _end_pass(self, at: Progress, value: float, seen: Sequences, report: Report) -> None:
         """Notes the objective of a pass, and evaluates if that is due."""

@@ -16,15 +16,20 @@ __all__ = ["where_from"]
 
 
 def where_from(
-    objective: Objective, data: Sequences, picked: Tensor | None, gradient: Tensor | None
+    objective: Objective,
+    data: Sequences,
+    gradient: Tensor | None,
+    picked: Tensor | None,
+    begin: int,
 ) -> str:
     """A clause: which parameter, series and row, as far as it can be told.
 
     Args:
         objective: Whose model stands at the point in question.
         data: What was looked at.
-        picked: Which series of all they are; None for all of them.
         gradient: (P,) where the value was finite and the gradient was not.
+        picked: Which series of all they are; None for all of them.
+        begin: Which row of all their first one is.
     """
     names = [name for name, p in objective.model.named_parameters() if p.requires_grad]
     for name, p in zip(names, objective.parameters, strict=True):
@@ -34,21 +39,23 @@ def where_from(
         parts = gradient.split([p.numel() for p in objective.parameters])
         wrong = [n for n, g in zip(names, parts, strict=True) if not bool(g.isfinite().all())]
         return "the gradient is not finite in " + _listed(wrong)
-    return _first_row(objective, data, picked)
+    return _first_row(objective, data, picked, begin)
 
 
-def _first_row(objective: Objective, data: Sequences, picked: Tensor | None) -> str:
+def _first_row(objective: Objective, data: Sequences, picked: Tensor | None, begin: int) -> str:
     """The first row up to which the log-likelihood of a series is not finite."""
+    if _fine(objective, data):
+        return "though the log-likelihood is finite where it begins anew"
     low, high = 0, data.T  # finite up to low rows, not up to high
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if _fine(objective, data.rows(0, middle)) else (low, middle)
     series = _first_series(objective, data.rows(0, high))
     if not series:
-        return f"row {high - 1}"
+        return f"row {begin + high - 1}"
     if picked is not None:
         series[0] = int(picked[series[0]])
-    return f"series {series[0] if len(series) == 1 else tuple(series)}, row {high - 1}"
+    return f"series {series[0] if len(series) == 1 else tuple(series)}, row {begin + high - 1}"
 
 
 def _first_series(objective: Objective, data: Sequences) -> list[int]:

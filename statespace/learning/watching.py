@@ -26,7 +26,7 @@ class Watcher:
         metric: The method that scores them.
         every: Passes over the data between two evaluations.
         steps: Updates at the most.
-        before: Seconds spent in earlier sittings.
+        generator: Whose numbers the score of the held-out data always takes.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Watcher:
             else Objective(objective.model, metric or objective.method, validation, generator)
         )
         self.before, self._began = 0.0, time.perf_counter()
-        self._norms: list[float] = []
+        self.norms: list[float] = []  # of gradients since the last record
 
     @property
     def seconds(self) -> float:
@@ -54,7 +54,7 @@ class Watcher:
 
     def noticed(self, norm: float) -> None:
         """The norm of a gradient that was climbed."""
-        self._norms.append(norm)
+        self.norms.append(norm)
 
     def due(self, records: list[TrainingRecord], passes: int, step: int) -> bool:
         """Whether the end of a pass is one at which to look."""
@@ -79,15 +79,16 @@ class Watcher:
             seen: Training data to look at where nothing is held out.
         """
         o = self.objective
-        method, data = (o.method, seen) if self.held_out is None else (o.method, self.held_out.data)
-        norms, self._norms = self._norms, []
-        facts = method.monitor(o.model, data, clone(o.origin))
+        held_out = None if self.held_out is None else self.held_out.data
+        norms, self.norms = self.norms, []
+        data = seen if held_out is None else held_out
+        facts = o.method.monitor(o.model, data, clone(o.origin))
         return TrainingRecord(
             step=step,
             seconds=self.seconds,
             objective=value,
             gradient_norm=sum(norms) / len(norms) if norms else math.nan,
-            validation=score / float(data.n_values.sum()),
+            validation=math.nan if held_out is None else score / float(held_out.n_values.sum()),
             **facts,
         )
 

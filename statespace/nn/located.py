@@ -56,9 +56,10 @@ class Located(Head):
         one = inverse_softplus(1 - self.min_scale)  # raw = 0 is a scale of one
         scale = softplus(raw + one)
         if self.line is not None:
-            base = self.line(x)
-            base = base if base.dim() == loc.dim() else base.unsqueeze(-2)
-            loc, scale = base + self.line.residual * loc, self.line.residual * scale
+            base, size = self.line(x), self.line.size(x, self.line.residual)
+            if base.dim() < loc.dim():  # components
+                base, size = base.unsqueeze(-2), size.unsqueeze(-2)
+            loc, scale = base + size * loc, size * scale
         scale = self.min_scale + scale
         return self.units.shift + self.units.scale * loc, self.units.scale * scale
 
@@ -119,20 +120,30 @@ class MultivariateHead(Located):
 
     def __init__(self, features: int, obs_dim: int, min_scale: float, more: Any) -> None:
         super().__init__(features, obs_dim, 2 * obs_dim, min_scale, more)
-        self.lower: Tensor = nn.Parameter(torch.zeros(obs_dim, obs_dim, dtype=more[-1]))
+        below = obs_dim * (obs_dim - 1) // 2
+        self.lower: Tensor = nn.Parameter(torch.zeros(below, dtype=more[-1]))
         self.register_buffer("size", torch.ones(obs_dim, dtype=more[-1]))
         self.register_buffer("wide", torch.ones((), dtype=more[-1]))
+
+    @property
+    def triangle(self) -> Tensor:
+        """L, (m, m)."""
+        at = torch.tril_indices(len(self.size), len(self.size), -1, device=self.lower.device)
+        eye = torch.eye(len(self.size), dtype=self.lower.dtype, device=self.lower.device)
+        return eye.index_put((at[0], at[1]), self.lower)
 
     def forward(self, x: Tensor) -> Distribution:
         """p(y | x)."""
         loc, raw = self.net(x).chunk(2, -1)
         one = inverse_softplus(1 - self.min_scale)
-        size = self.size * self.wide
-        scale = size * (self.min_scale + softplus(raw + one))
-        lower = self.lower.tril(-1) + torch.eye(len(size), dtype=loc.dtype, device=loc.device)
+        size, lower = self.size * self.wide, self.triangle
         if self.line is not None:
+            size = self.line.size(x, size)
+            on = x[..., -1, None, None].to(lower.dtype)
+            lower = on * lower + (1 - on) * torch.eye(len(lower)).to(lower)
             with torch.autocast(x.device.type, enabled=False):
-                loc = self.line(x) + (size * loc) @ lower.mT
+                loc = self.line(x) + (lower @ (size * loc)[..., None])[..., 0]
+        scale = size * (self.min_scale + softplus(raw + one))
         loc = self.units.shift + self.units.scale * loc
         root = lower * scale[..., None, :] * self.units.scale[:, None]
         return self._density(loc, root)
@@ -163,10 +174,12 @@ class MultivariateHead(Located):
         if len(x) <= len(self.size):
             return torch.ones(())
         cov = x.T @ x / len(x)
-        moved = cov.diagonal().mean()
-        root = torch.linalg.cholesky(cov + 1e-6 * moved * torch.eye(len(cov)).to(cov))
+        least = torch.finfo(self.lower.dtype).eps
+        moved = cov.diagonal().mean().clamp_min(least)
+        root = torch.linalg.cholesky(cov + (1e-6 * moved + least) * torch.eye(len(cov)).to(cov))
         self.size.copy_(root.diagonal())
-        self.lower.copy_(root / root.diagonal())
+        at = torch.tril_indices(len(cov), len(cov), -1)
+        self.lower.copy_((root / root.diagonal())[at[0], at[1]])
         return moved
 
 

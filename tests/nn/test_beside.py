@@ -30,7 +30,8 @@ def test_what_is_shown_are_the_last_rows():
     path = Beside(recurrent(1, 3, "gru", dtype=torch.float64), 3)
     x = torch.arange(1.0, 6.0, dtype=torch.float64)[:, None]
     _, h = path.scan(path.start((), ()), x, torch.tensor(5))
-    assert h[:, 3:].tolist() == [[1, 0, 0], [2, 1, 0], [3, 2, 1], [4, 3, 2], [5, 4, 3]]
+    shown = [[1, 0, 0, 0], [2, 1, 0, 0], [3, 2, 1, 0], [4, 3, 2, 1], [5, 4, 3, 1]]
+    assert h[:, 3:].tolist() == shown
 
 
 @pytest.mark.parametrize("name", ["VRNN", "SRNN", "LSTMStateSpace"])

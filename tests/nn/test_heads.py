@@ -64,7 +64,7 @@ def by_scipy(family: str, head: Any, x: torch.Tensor, y: torch.Tensor) -> float:
         each = stats.norm.logpdf(v, *placed(loc, raw)).sum(-1)
         return float(np.log(np.exp(logits - np.log(np.exp(logits).sum()) + each).sum()))
     if family.startswith("multivariate"):
-        lower = np.tril(head.lower.detach().numpy(), -1) + np.eye(2)
+        lower = head.triangle.detach().numpy()
         each = float(head.wide) * (head.min_scale + softplus(eta[2:] + one))
         root = np.diag(unit) @ lower @ np.diag(head.size.numpy() * each)
         loc, cov = shift + unit * eta[:2], root @ root.T

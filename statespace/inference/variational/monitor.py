@@ -31,6 +31,8 @@ def divergence(model: Any, data: Sequences, generator: Generator) -> dict[str, A
     with lend(generator):
         trace = draw(model, model.guide, data, 1)
     found = [_by_entry(*pair) for pair in pairs(model, model.guide, data, trace)]
+    if len({each.shape[-1] for each in found}) > 1:  # only one of them can be divided
+        found = [each.sum(-1, keepdim=True) for each in found]
     kl = torch.cat([found[0][..., None, :], *found[1:]], -2).mean(0)
     on = data.active[..., None]
     each = torch.where(on, kl, 0.0).flatten(0, -2).sum(0) / on.sum().clamp_min(1)

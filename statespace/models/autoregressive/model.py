@@ -114,6 +114,7 @@ class AutoregressiveRNN(NetworkModel, Autoregressive):
         check_sizes(0, obs_dim, input_dim)
         check_dtype(dtype)
         check_counts(hidden_dim=hidden_dim, layers=layers)
+        skip = read_count(skip, name="skip", at_least=0)
         self._remember(
             obs_dim=obs_dim, input_dim=input_dim, hidden_dim=hidden_dim, layers=layers, cell=cell,
             family=family, feedback=feedback, num_categories=num_categories,
@@ -125,17 +126,11 @@ class AutoregressiveRNN(NetworkModel, Autoregressive):
         self.categorical = num_categories is not None
         self.reads = frozenset(_read_feedback(feedback, input_dim + condition_dim))
         self.dropped = Dropout(dropout)
-        read_count(skip, name="skip", at_least=0)
         with drawn_from(seed):
             width = embedding_dim or min(num_categories or obs_dim, hidden_dim)
             self.seen = reader_of(obs_dim, num_categories, width, dtype)
             self.inputs_seen = Numbers(input_dim, dtype)
             features = input_dim + ("y" in self.reads) * self.seen.width
-            self.head = emission_head(
-                family, hidden_dim + skip * features, obs_dim, skip=skip > 0,
-                num_categories=num_categories, num_components=num_components,
-                min_scale=min_scale, dtype=dtype,
-            )  # fmt: skip
             path = (
                 Feedforward(
                     features, hidden_dim, layers=layers, condition_dim=condition_dim,
@@ -147,14 +142,21 @@ class AutoregressiveRNN(NetworkModel, Autoregressive):
                     condition_dim=condition_dim, dropout=dropout, dtype=dtype,
                 )
             )  # fmt: skip
-            self.path: Path = Beside(path, skip) if skip else path
+            whole = Beside(path, skip, dropout) if skip else path
+            self.path: Path = whole
+            self.head = emission_head(
+                family, whole.hidden_dim, obs_dim, skip=skip > 0,
+                num_categories=num_categories, num_components=num_components,
+                min_scale=min_scale, dtype=dtype,
+            )  # fmt: skip
 
     # ------------------------------------------------------------------ the contract
 
     def feed(self, z: Any, y: Any, ctx: Context) -> Tensor:
         """x_t = [y_{t-1}, u_t], in the network's units."""
         u = self.inputs_seen(ctx.u)
-        return self.dropped(u if y is None else join(self.seen(y), u))
+        x = u if y is None else join(self.seen(y), u)
+        return x if isinstance(self.path, Beside) else self.dropped(x)
 
     def origin(self, batch_shape: Size) -> tuple[Tensor, Tensor]:
         """No z; before the first row y is what the network sees as zero, or the start symbol."""
@@ -163,7 +165,13 @@ class AutoregressiveRNN(NetworkModel, Autoregressive):
 
     def emission(self, z: Tensor, ctx: Context) -> Distribution:
         """p(y_t | h_t)."""
-        density: Distribution = self.head(self.dropped(ctx.h))
+        h = ctx.h
+        if isinstance(self.path, Beside):  # a line is drawn through rows that are whole
+            own = h.shape[-1] - self.path.shown
+            h = torch.cat([self.dropped(h[..., :own]), h[..., own:]], -1)
+        else:
+            h = self.dropped(h)
+        density: Distribution = self.head(h)
         return density
 
     def default_method(self) -> TeacherForcing:

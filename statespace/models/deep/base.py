@@ -86,10 +86,12 @@ class DeepModel(NetworkModel, Amortised):
         """Checks and keeps the settings; without gaps, as attributes."""
         for name in _WIDTHS:
             settings[name] = widths(name, settings[name])
-        s = SimpleNamespace(**settings)
+        skip = read_count(settings.get("skip", 0), name="skip", at_least=0)
+        if "skip" in settings:
+            settings["skip"] = skip
+        s = SimpleNamespace(**{**settings, "skip": skip})
         check_sizes(s.latent_dim, s.obs_dim, s.input_dim)
         check_dtype(s.dtype)
-        s.skip = read_count(settings.get("skip", 0), name="skip", at_least=0)
         s.layers, s.cell = settings.get("layers", 1), settings.get("cell", "gru")
         s.encoder_dim = s.hidden_dim if s.encoder_dim is None else s.encoder_dim
         s.encoder_cell = s.encoder_cell or s.cell

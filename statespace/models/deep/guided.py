@@ -178,6 +178,7 @@ class Guided(Amortised):
             "begun": bool(self.begun),
             "inside": inner,
             "functions": [*inner.get("functions", ()), *own],
+            "held": [name for name, p in self.named_parameters() if not p.requires_grad],
         }
         weights = {f"guide.{k}": v for k, v in self.guide.state_dict().items()}
         return record, {**{f"model.{k}": v for k, v in tensors.items()}, **weights}
@@ -195,6 +196,8 @@ class Guided(Amortised):
             made = cls(model, guide, **record["settings"])
             made.guide.load_state_dict(below("guide"))
             made.begun.fill_(record["begun"])
+            for name, p in made.named_parameters():
+                p.requires_grad_(name not in record["held"])
         except (KeyError, RuntimeError, TypeError, StateSpaceError) as error:
             if isinstance(error, StorageError):
                 raise

@@ -53,10 +53,11 @@ class NetworkModel(nn.Module):
         self.seen.learn(data.values, data.observed)
         if isinstance(self.head, Head):
             self.head.learn(data.values, data.observed)
-            if self.head_sees_h and isinstance(self.path, Beside):
+            if self.head_sees_h and isinstance(self.path, Beside) and self.path.shown:
                 self.head.regress(*self._shown(self.path, data))
         self.begun.fill_(True)
 
+    @torch.no_grad()
     def _shown(self, path: Beside, data: Sequences) -> tuple[Tensor, Tensor, Tensor]:
         """What the head sees of rows that the memory read last, y, and which rows are whole.
 
@@ -75,7 +76,7 @@ class NetworkModel(nn.Module):
         )
         begin = path.start(data.batch_shape, data.condition)
         _, h = path.scan(begin, x, torch.full_like(data.lengths, data.T))
-        h = torch.cat([h[..., : -path.shown].mul(0), h[..., -path.shown :]], -1)
+        h = torch.cat([torch.zeros_like(h[..., : -path.shown]), h[..., -path.shown :]], -1)
         known = data.observed.all(-1)
         rows = known.clone()
         for k in range(1, path.rows + 1):

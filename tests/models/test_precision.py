@@ -1,4 +1,4 @@
-"""Under `torch.autocast` products are taken in sixteen bits, and probabilities in single precision."""
+"""Under `torch.autocast` products take sixteen bits, and probabilities stay in single precision."""
 
 from __future__ import annotations
 

@@ -303,6 +303,22 @@ class Guide(nn.Module, metaclass=Checked):
     reads: frozenset[str] = frozenset({"z", "h"})
     reads_prior: bool = True
 
+    @property
+    def chained(self) -> bool:
+        """Whether `chain` draws all rows; it is quicker than `forward` row by row."""
+        return False
+
+    def chain(self, z: Tensor, e: Tree, h: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Draws z_t = m_t + s_t noise_t of all rows, with their means and scales.
+
+        Args:
+            z: z_0, (*batch, n).
+            e: Leaves (*batch, T, .).
+            h: The memory's, (*batch, T, H).
+            noise: Standard normal numbers, (*batch, T, n).
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def encode(self, data: Sequences, h: Tensor) -> Tree:
         """e, leaves (*batch, T, .).

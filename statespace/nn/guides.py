@@ -88,6 +88,15 @@ class NeuralGuide(Guide):
         found: Distribution = self.posterior(z, e, ctx.h, prior)
         return found
 
+    @property
+    def chained(self) -> bool:
+        """Where the posterior is."""
+        return self.posterior.chained
+
+    def chain(self, z: Tensor, e: Tree, h: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The posterior's."""
+        return self.posterior.chain(z, e, h, noise)
+
     def learn(self, values: Tensor, seen: Tensor, inputs: Tensor, rows: Tensor) -> None:
         """Takes the units of some data."""
         self.seen.learn(values, seen)

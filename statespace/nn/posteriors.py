@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
-from torch.nn.functional import softplus
+from torch.nn.functional import linear, softplus
 
+from statespace.nn.chains import LN2, combined
 from statespace.nn.layers import mlp
 from statespace.shapes import join
 
@@ -24,8 +25,6 @@ __all__ = [
     "Residual",
     "posterior",
 ]
-
-_LN2 = 0.6931471805599453
 
 
 def normal(mean: Tensor, scale: Tensor) -> Distribution:
@@ -67,7 +66,7 @@ class GaussianNet(nn.Module):
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and scale, (*, n) each."""
         mean, raw = self.net(x).chunk(2, -1)
-        return mean, self.min_scale + softplus(raw) / _LN2
+        return mean, self.min_scale + softplus(raw) / LN2
 
     def forward(self, x: Tensor) -> Distribution:
         """N(mean, diag scale^2)."""
@@ -112,6 +111,17 @@ class Posterior(nn.Module, ABC):
         if "h" in self.reads:
             parts.append(h)
         return join(*parts)
+
+    @property
+    def chained(self) -> bool:
+        """Whether `chain` draws all rows."""
+        return False
+
+    def chain(
+        self, z: Tensor, e: Tensor, h: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `Guide.chain`."""
+        raise NotImplementedError
 
     @abstractmethod
     def forward(self, z: Any, e: Tensor, h: Tensor, prior: Any) -> Distribution:
@@ -177,6 +187,37 @@ class Combiner(Posterior):
         x = join(z, h) if "h" in self.reads else z
         found: Distribution = self.net(0.5 * (self.entry(x).tanh() + e))
         return found
+
+    @property
+    def chained(self) -> bool:
+        """Where the net is affine, and products are taken in the precision of the weights."""
+        device = self.entry.weight.device.type
+        return len(self.net.net) == 1 and not torch.is_autocast_enabled(device)
+
+    def chain(
+        self, z: Tensor, e: Tensor, h: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `Guide.chain`."""
+        n, lead = self.size, noise.shape[:-2]
+
+        def rows_first(x: Tensor) -> Tensor:
+            return x.expand(*lead, *x.shape[-2:]).reshape(-1, *x.shape[-2:]).movedim(1, 0)
+
+        weight = self.entry.weight
+        a: Tensor = self.entry.bias
+        if "h" in self.reads:
+            a = rows_first(linear(h, weight[:, n:], a))
+        last: Any = self.net.net[-1]
+        found = combined(
+            z.expand(*lead, n).reshape(-1, n),
+            rows_first(noise),
+            rows_first(e),
+            (weight[:, :n], a),
+            (last.weight, last.bias),
+            self.net.min_scale,
+        )
+        mean, scale = (x.movedim(0, 1).reshape(noise.shape) for x in found[1:])
+        return found[0].movedim(0, 1).reshape(noise.shape), mean, scale
 
 
 POSTERIORS: dict[str, type[Posterior]] = {

@@ -98,10 +98,10 @@ stationary one.
 
 The time of the peer divided by the time of this library. The deep Markov model has the sizes of
 Pyro's tutorial (z 100, transition 200, emission 100 twice, a ReLU network of 600 units that reads a
-series backwards, batches of 20) and is trained in single precision: an epoch is one pass over all
-series, for this library the time between two reports of one `fit`. The series are as long as the
-229 chorales of the tutorial, their notes are random. The guide here also reads which entries are
-missing; the peer is the quicker one of its settings.
+series backwards, batches of 20) and is trained in single precision. An epoch is one pass over all
+series, the second one from random weights; for this library it is the time between two reports of
+one `fit`. The series are as long as the 229 chorales of the tutorial, their notes are random. The
+guide here also reads which entries are missing; the peer is the quicker one of its settings.
 
 {deep}
 

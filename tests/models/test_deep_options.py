@@ -148,3 +148,13 @@ def test_a_transition_that_reads_what_was_observed() -> None:
     for t in range(1, 5):
         total = total + model.move(z[t - 1], h[t]).log_prob(z[t])
     assert torch.allclose(joint, total, atol=1e-12)
+
+
+def test_its_guide_reads_that_too() -> None:
+    """q(z_t) hangs on y_{t-1} itself, which the encoder, reading backwards from y_t, has not seen."""
+    model: Any = ss.DeepKalmanFilter(2, 2, hidden_dim=4, autoregressive=True, dtype=F64, seed=0)
+    assert model.guide.reads == {"z", "h"}
+    z, e = torch.zeros(2, dtype=F64), torch.zeros(4, dtype=F64)
+    h = torch.zeros(2, dtype=F64, requires_grad=True)
+    (slope,) = torch.autograd.grad(model.guide.posterior(z, e, h, None).mean.sum(), h)
+    assert float(slope.abs().min()) > 0

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Normal
 
+import statespace as ss
 from statespace.nn import (
     GatedTransition,
     NeuralGuide,
@@ -20,6 +22,7 @@ from statespace.nn import (
     normal,
     posterior,
 )
+from statespace.nn.chains import combined
 from statespace.sequences import Sequences
 
 F64 = torch.float64
@@ -93,3 +96,66 @@ def test_a_missing_entry_is_seen_as_zero_with_a_mark() -> None:
     wanted = torch.where(observed, (y - seen.shift) / seen.scale, 0.0)
     assert torch.allclose(found[:, :2], wanted)
     assert found[:, 2:].tolist() == [[0, 0], [0, 1], [0, 0]]
+
+
+@pytest.mark.parametrize("reads", [(), ("h",)])
+def test_a_chain_is_its_rows(reads: tuple[str, ...]) -> None:
+    """Draws, means, scales and all their derivatives are those of one row after the other."""
+    torch.manual_seed(0)
+    q: Any = posterior("combiner", 2, 3, 4, reads=reads, min_scale=0.3, dtype=F64)
+    assert q.chained
+    assert not posterior("combiner", 2, 3, 4, hidden=(5,)).chained
+    assert not posterior("mlp", 2, 3, 4).chained
+    z, e, h, noise = (
+        drawn(k, *shape).requires_grad_()
+        for k, shape in enumerate([(2, 3, 2), (3, 6, 3), (3, 6, 4), (2, 3, 6, 2)])
+    )
+
+    def rows() -> tuple[Tensor, ...]:
+        at, parts = z, []
+        for t in range(6):
+            found = q(at, e[:, t], h[:, t], None).base_dist
+            at = found.loc + found.scale * noise[..., t, :]
+            parts.append((at, found.loc, found.scale))
+        return tuple(torch.stack(part, -2) for part in zip(*parts, strict=True))
+
+    weights = [drawn(7 + k, 2, 3, 6, 2) for k in range(3)]
+    told = []
+    for found in (q.chain(z, e, h, noise.detach()), rows()):
+        total = sum((w * x.sin()).sum() for w, x in zip(weights, found, strict=True))
+        wanted = [z, e, *([h] if reads else []), *q.parameters()]
+        told.append([*found, *torch.autograd.grad(total, wanted)])
+    for a, b in zip(*told, strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=1e-12)
+
+
+def test_second_derivatives_of_a_chain() -> None:
+    """Those of differences."""
+    sizes = [(2, 2), (3, 2, 2), (3, 2, 3), (3, 2), (3,), (4, 3), (4,)]
+    z, noise, e, W, a, V, v = (drawn(k, *size).requires_grad_() for k, size in enumerate(sizes))
+
+    def chain(*parts: Tensor) -> tuple[Tensor, ...]:
+        z, e, W, a, V, v = parts
+        return combined(z, noise.detach(), e, (W, a), (V, v), 0.1)
+
+    assert torch.autograd.gradcheck(chain, (z, e, W, a, V, v))
+    assert torch.autograd.gradgradcheck(chain, (z, e, W, a, V, v))
+
+
+def test_a_chained_bound_is_the_one_by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ELBO and gradient of a deep Kalman filter, number for number with the same seed."""
+    y = drawn(3, 4, 7, 2)
+    lengths = torch.tensor([7, 3, 5, 1])
+    told = []
+    for chained in (True, False):
+        model: Any = ss.DeepKalmanFilter(
+            3, 2, hidden_dim=4, posterior_dim=(), autoregressive=True, dtype=F64, seed=0
+        )
+        assert model.guide.chained
+        if not chained:
+            monkeypatch.setattr(NeuralGuide, "chained", False)
+        value = model.log_likelihood(y, lengths=lengths, method=ss.Variational(), seed=2)
+        slopes = torch.autograd.grad(value.sum(), list(model.parameters()), allow_unused=True)
+        told.append([value, *(s for s in slopes if s is not None)])
+    for a, b in zip(*told, strict=True):
+        assert torch.allclose(a, b, rtol=1e-11, atol=1e-11)

@@ -67,7 +67,7 @@ def first_gap(model: Any, data: Sequences, *, fed: bool) -> int:
 
 
 def forced(
-    model: Any, data: Sequences, state: State, fed: Tensor | None = None
+    model: Any, data: Sequences, state: State, fed: Tensor | None = None, *, on: bool = True
 ) -> tuple[Distribution, Any, Tensor]:
     """The densities of all y_t given the ones before, the memory at each end, and increments.
 
@@ -76,6 +76,8 @@ def forced(
         data: Complete wherever the memory reads y, unless `fed` is given.
         state: Before the first row, with one memory for each series.
         fed: What the memory reads in the place of y_{t-1}, (*batch, T, m).
+        on: Whether anything goes on from each end; if not, a kernel need not stop there, and the
+            memory is of no meaning.
     """
     t = torch.arange(data.T, device=data.values.device) + state.t
     memory, u = state.memory, data.inputs
@@ -83,7 +85,8 @@ def forced(
         reads_y = "y" in model.reads
         before = (shift(data.values, state.y) if fed is None else fed) if reads_y else None
         x = model.feed(None, before, Context(t, u, u[..., :0]))
-        memory, h = model.path.scan(memory, x, data.lengths)
+        lengths = data.lengths if on else torch.full_like(data.lengths, data.T)
+        memory, h = model.path.scan(memory, x, lengths)
     else:
         h = view(model, memory, u)
     z = torch.zeros((*data.values.shape[:-1], 0), dtype=model.dtype, device=data.values.device)

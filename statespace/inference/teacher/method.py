@@ -118,14 +118,14 @@ class TeacherForcing(Filter):
             at = self._begin(model, data, lent, state)
             cut = 0 if _carried(at) else first_gap(model, data, fed=True)
             total = torch.zeros(data.batch_shape, dtype=model.dtype, device=model.device)
+            if cut == data.T:
+                return forced(model, data, at, on=False)[2].sum(-1)
             if cut:
-                first = data if cut == data.T else data.rows(0, cut)
+                first = data.rows(0, cut)
                 _, memory, increments = forced(model, first, at)
                 total, at = increments.sum(-1), ended(model, first, at, memory)
-            if cut < data.T:
-                rest = data.rows(cut, data.T)
-                total = total + self._particles.log_likelihood(model, rest, lent, at)
-        return total
+            rest = data.rows(cut, data.T)
+            return total + self._particles.log_likelihood(model, rest, lent, at)
 
     @property
     def annealed(self) -> bool:
@@ -162,7 +162,8 @@ class TeacherForcing(Filter):
             if _carried(at):  # one of the particles stands for all that may have been missing
                 _, memory, y = self.draws(model, at, 1, lent)
                 at = replace(at, memory=tmap(lambda leaf: leaf[0], memory), y=y[0])
-            return forced(model, data, at, mixed(model, data, at, share))[2].sum(-1)
+            fed = mixed(model, data, at, share)
+            return forced(model, data, at, fed, on=False)[2].sum(-1)
 
     @staticmethod
     def _share(given: Any) -> float:

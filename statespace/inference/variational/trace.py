@@ -85,20 +85,19 @@ def draw(
         q = guide(None, e, seen[0], None)
         if _is_normal(q):
             q = q.expand((*shape, data.T))
-            return Trace(start, _drawn_by_rows(q), *seen, e, q)
+            mean, scale = q.base_dist.loc, q.base_dist.scale
+            z = mean + scale * _noise(mean.select(-2, 0), data.T)
+            return Trace(start, z, *seen, e, q)
+    if seen is not None and num == 1 and guide.chained:
+        z, mean, scale = guide.chain(start.z, e, seen[0].h, _noise(start.z, data.T))
+        return Trace(start, z, *seen, e, independent_normal(mean, scale))
     return _by_rows(model, guide, data, shape, start, seen, e)
 
 
-def _drawn_by_rows(q: Distribution) -> Tensor:
-    """A draw of Gaussians (K, *batch, T) with the random numbers of a loop over T."""
-    mean, scale = q.base_dist.loc, q.base_dist.scale  # type: ignore[attr-defined]
-    noise = [_unit(mean.select(-2, 0)).rsample() for _ in range(mean.shape[-2])]
-    found: Tensor = mean + scale * torch.stack(noise, -2)
-    return found
-
-
-def _unit(like: Tensor) -> Normal:
-    return Normal(torch.zeros_like(like), torch.ones_like(like), validate_args=False)
+def _noise(like: Tensor, T: int) -> Tensor:
+    """Standard normal numbers (*, T, n), those that a loop over rows draws."""
+    rows = [torch.randn(like.shape, dtype=like.dtype, device=like.device) for _ in range(T)]
+    return torch.stack(rows, -2)
 
 
 def _by_rows(

@@ -87,7 +87,7 @@ class Library:
         raise NotOffered("no network")
 
     def deep_markov(self, p: Rolls) -> Calls:
-        """One more epoch of a deep Markov model of the sizes of Pyro's tutorial."""
+        """The seconds of the second epoch of a deep Markov model, in the sizes of `Pyro`."""
         raise NotOffered("no deep models")
 
     def fit_level(self, y: Array) -> Calls:

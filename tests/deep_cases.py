@@ -188,6 +188,8 @@ CASES = [
           cell="lstm", data=RAGGED),
     _deep("DeepKalmanFilter", "entries that hang together, gaps",
           _holed(_normal(47, 3, 7, 2), (0, 2, 1), (1, 2)), family="multivariate_normal"),
+    _deep("VRNN", "a row beside the memory, a combiner", _normal(48, 3, 7, 2), skip=1,
+          posterior="combiner", posterior_dim=(), data=RAGGED),
     _deep("SRNN", "a row beside the memory, gaps", _holed(_normal(42, 3, 7, 2), (0, 2, 1)), skip=1),
     _deep("VRNN", "a combiner, a linear emission", _normal(40, 3, 7, 2), posterior="combiner",
           emission_dim=(), data=RAGGED),

@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Independent, Normal
 from torch.nn.functional import linear, softplus
 
 from statespace.nn.chains import LN2, combined
-from statespace.nn.layers import mlp
+from statespace.nn.layers import Perceptron, mlp
 from statespace.shapes import join
 
 __all__ = [
@@ -191,8 +191,9 @@ class Combiner(Posterior):
     @property
     def chained(self) -> bool:
         """Where the net is affine, and products are taken in the precision of the weights."""
-        device = self.entry.weight.device.type
-        return len(self.net.net) == 1 and not torch.is_autocast_enabled(device)
+        device, net = self.entry.weight.device.type, self.net.net
+        affine = isinstance(net, Perceptron) and len(net) == 1
+        return affine and not torch.is_autocast_enabled(device)
 
     def chain(
         self, z: Tensor, e: Tensor, h: Tensor, noise: Tensor
@@ -207,7 +208,8 @@ class Combiner(Posterior):
         a: Tensor = self.entry.bias
         if "h" in self.reads:
             a = rows_first(linear(h, weight[:, n:], a))
-        last: Any = self.net.net[-1]
+        net: Any = self.net.net
+        last = net[-1]
         found = combined(
             z.expand(*lead, n).reshape(-1, n),
             rows_first(noise),

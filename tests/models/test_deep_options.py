@@ -151,7 +151,7 @@ def test_a_transition_that_reads_what_was_observed() -> None:
 
 
 def test_its_guide_reads_that_too() -> None:
-    """q(z_t) hangs on y_{t-1} itself, which the encoder, reading backwards from y_t, has not seen."""
+    """q(z_t) hangs on y_{t-1} itself, which the encoder, reading backwards from y_t, has not."""
     model: Any = ss.DeepKalmanFilter(2, 2, hidden_dim=4, autoregressive=True, dtype=F64, seed=0)
     assert model.guide.reads == {"z", "h"}
     z, e = torch.zeros(2, dtype=F64), torch.zeros(4, dtype=F64)

@@ -36,7 +36,7 @@ class Line(nn.Module):
     bias: Tensor
     residual: Tensor
 
-    def __init__(self, features: int, size: int, dtype: torch.dtype) -> None:
+    def __init__(self, features: int, size: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.register_buffer("weight", torch.zeros(size, features, dtype=dtype))
         self.register_buffer("bias", torch.zeros(size, dtype=dtype))

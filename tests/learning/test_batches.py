@@ -14,6 +14,7 @@ import torch
 import statespace as ss
 from statespace.learning.batches import batches
 from statespace.learning.objective import Objective
+from statespace.learning.progress import Report
 from statespace.learning.training import Progress, Trainer
 from statespace.sequences import read_sequences
 
@@ -68,12 +69,12 @@ def test_a_pass_is_all_of_the_data() -> None:
     objective = Objective(model, ss.TeacherForcing(), data, seeded(7))
     scale = torch.ones(objective.size, dtype=F64)
     run = Trainer(ss.Gradient(4, batch_size=3), objective, scale, seeded(8), None)
-    found: list[Any] = [run._gradient(part, None, 0) for part in run._batches()]
+    found: list[Any] = [run._gradient(part, None, Progress()) for part in run._batches()]
     total = model.log_likelihood(y, u, lengths=lengths).sum() / int(data.n_values.sum())
     slopes = torch.autograd.grad(total, objective.parameters, materialize_grads=True)
     wanted = torch.cat([slope.flatten() for slope in slopes])
-    assert torch.allclose(sum(g for _, g in found) / 4, wanted, atol=1e-12)
-    assert sum(v for v, _ in found) / 4 == pytest.approx(float(total.detach()))
+    assert torch.allclose(sum(g for _, g, _ in found) / 4, wanted, atol=1e-12)
+    assert sum(v for v, _, _ in found) / 4 == pytest.approx(float(total.detach()))
 
 
 def test_single_precision_moves_in_single_precision() -> None:
@@ -86,7 +87,7 @@ def test_single_precision_moves_in_single_precision() -> None:
         scale = torch.ones(objective.size, dtype=F64)
         run = Trainer(ss.Gradient(3), objective, scale, seeded(0), None)
         assert run.x.dtype == dtype
-        run.run(Progress(), lambda *_: None, lambda _: None)
+        run.run(Progress(), Report(), lambda _: None)
         assert torch.equal(objective.read(), run.x.detach().double())
 
 

@@ -29,6 +29,7 @@ class Beside(Path):
             while a learner climbs.
 
     Example:
+        >>> from statespace.nn import recurrent
         >>> path = Beside(recurrent(1, 4), rows=2)
         >>> memory = path.start((), ())
         >>> for x in (0.0, 3.0, 5.0):

@@ -34,7 +34,7 @@ class Beside(Path):
         >>> memory = path.start((), ())
         >>> for x in (0.0, 3.0, 5.0):
         ...     memory = path.step(memory, torch.tensor([x]))
-        >>> path.read(memory)[4:]
+        >>> path.read(memory)[4:].detach()
         tensor([5., 3., 1.])
 
     Source: Graves (2013), "Generating sequences with recurrent neural networks", section 2, for

@@ -207,3 +207,13 @@ def test_in_single_precision() -> None:
     assert guided.smooth(y, seed=0).mean.dtype == torch.float32
     assert {p.dtype for p in guided.parameters()} == {torch.float32}
     assert Plain().dtype == ss.Guided(Plain(), hidden_dim=3, seed=0).dtype
+
+
+def test_a_model_that_is_held_stays_held_when_stored(tmp_path: Path) -> None:
+    """Loaded again, a fit learns the guide alone."""
+    guided = ss.Guided(walk(), hidden_dim=4, seed=0)
+    guided.save(tmp_path / "guided")
+    again = ss.load(tmp_path / "guided")
+    assert again.num_params == guided.num_params
+    assert not any(p.requires_grad for p in again.model.parameters())
+    assert all(p.requires_grad for p in again.guide.parameters())

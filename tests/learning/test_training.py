@@ -292,3 +292,29 @@ def test_dropout_is_in_what_is_climbed_alone():
 def test_settings_out_of_range(settings, error, word):
     with pytest.raises(error, match=word):
         ss.Gradient(**settings)
+
+
+class Mixed(Rooted):
+    """Its first density has independent entries, the others hang together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.latent, self.input_dim = Real(2), 0
+
+    def initial(self, ctx):
+        return near(self.loc.expand(2))
+
+    def transition(self, z, ctx):
+        eye = torch.eye(2, dtype=z.dtype)
+        return torch.distributions.MultivariateNormal(z, scale_tril=eye, validate_args=False)
+
+    def emission(self, z, ctx):
+        return near(z[..., :1])
+
+
+def test_a_divergence_that_cannot_be_divided_everywhere_is_a_whole():
+    """One row of which the entries hang together, and no share is told."""
+    guided = ss.Guided(Mixed(), hidden_dim=4, posterior="mlp", seed=0)
+    fit = guided.fit(Y, learner=ss.Gradient(2), seed=0)
+    assert fit.records[-1].kl > 0
+    assert fit.records[-1].kl_per_dim == ()

@@ -7,7 +7,7 @@ What the last row says about a hundred steps earlier goes through a product of a
 which shrinks or grows like a geometric series in the lag. In Elman's network J_t is the slope of
 the tanh times one matrix, and every step costs. In a gated cell there is a path beside it,
 c_t = f c_{t-1} + ..., on which a step costs the factor f alone: near one where the gate is open,
-and one half where it stands ajar, as that of a GRU does if its bias begins at zero.
+and one half where it stands ajar, which it does if its bias begins at zero.
 
 The task is to recall: a sign is shown in the first row, a hundred rows of noise follow, and the
 sign is asked for in the last. Each cell learns it for the same 200 updates. Who can is said
@@ -33,17 +33,20 @@ from statespace.diagnostics import GradientFlow
 
 LAG = 100
 UNITS = 16
-OPEN = 3.0  # bias of a gate that keeps: sigmoid(3) = 0.95
+AJAR, OPEN = 0.0, 3.0  # bias of a gate that keeps: sigmoid is 0.5 and 0.95
 
-# the name, the cell, and the bias of its gate that keeps: None where it begins as it is made
+# the name, the cell, the bias of its gate that keeps (None where it begins as it is made)
 CELLS = (
     ("Elman", "rnn", None),
     ("LSTM", "lstm", None),
     ("GRU", "gru", None),
-    ("LSTM, gate open", "lstm", OPEN),
-    ("GRU, gate open", "gru", OPEN),
+    ("LSTM, ajar", "lstm", AJAR),
+    ("GRU, ajar", "gru", AJAR),
+    ("LSTM, open", "lstm", OPEN),
+    ("GRU, open", "gru", OPEN),
 )
-COLOURS = ("#1a1a1a", "#0072b2", "#d55e00", "#0072b2", "#d55e00")
+COLOURS = ("#1a1a1a", *("#0072b2", "#d55e00") * 3)
+DASHES = {"ajar": ":", "open": "--"}
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,7 @@ def network(cell: str, bias: float | None, seed: int = 0) -> ss.AutoregressiveRN
     net = ss.AutoregressiveRNN(1, 2, hidden_dim=UNITS, cell=cell, family="bernoulli",
                                feedback="none", standardise=False, seed=seed)  # fmt: skip
     if bias is not None:
-        with (
-            torch.no_grad()
-        ):  # in torch's order the second gate of both cells is the one that keeps
+        with torch.no_grad():  # in torch's order the second gate of both cells keeps
             net.path.kernel.bias_ih_l0[UNITS : 2 * UNITS] = bias
     return net
 
@@ -108,7 +109,7 @@ def draw(found: list[Found]) -> Figure:
     for ax, when in zip(axes, ("start", "trained"), strict=True):
         for one, colour in zip(found, COLOURS, strict=True):
             norms = getattr(one, when).log_norms_back.mean(0).flip(0) / math.log(10)
-            dash = "--" if "open" in one.name else "-"
+            dash = DASHES.get(one.name.split(", ")[-1], "-")
             ax.plot(norms, dash, color=colour, label=one.name)
         ax.set_title("at the start" if when == "start" else "trained")
         ax.set_xlabel("lag")
@@ -126,17 +127,15 @@ def main(figure: bool) -> None:
     print(f"\nA coin's loss is {math.log(2):.3f} nats.")
     if figure:
         draw(found).savefig("gradient_flow.png", dpi=120)
-    elman, lstm, gru, lstm_open, gru_open = found
+    elman, _, _, lstm_ajar, gru_ajar, lstm_open, gru_open = found
     rate = {one.name: float(one.start.rate.mean()) for one in found}
-    assert rate["Elman"] < -0.12
-    assert rate["GRU"] < -0.12
-    for gated in (lstm, lstm_open, gru_open):
-        assert rate[gated.name] > -0.08
-    for blind in (elman, gru):  # e^-17 and e^-30 of a gradient are left
+    for blind in (elman, lstm_ajar, gru_ajar):  # e^-17 of a gradient is left, and less
+        assert rate[blind.name] < -0.12
         assert blind.loss > 0.6
     for keeps in (lstm_open, gru_open):
+        assert rate[keeps.name] > -0.08
         assert keeps.loss < 0.15
-        assert abs(float(keeps.trained.rate.mean())) < 0.03
+        assert abs(float(keeps.trained.rate.mean())) < 0.05
 
 
 if __name__ == "__main__":

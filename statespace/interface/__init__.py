@@ -14,7 +14,8 @@ from statespace.interface.families import (
     SwitchingGaussian,
 )
 from statespace.interface.fitting import unchanged_on_failure
-from statespace.interface.methods import Filter, Guide, Learner, Method, able
+from statespace.interface.guides import Guide
+from statespace.interface.methods import Filter, Learner, Method, able
 from statespace.interface.model import StateSpaceModel
 from statespace.interface.paths import NoPath, Path
 from statespace.interface.randomness import lend, seeded

@@ -16,7 +16,7 @@ from statespace.beliefs import Real, Switching, Tree
 from statespace.densities import Chain, GaussianRoot
 from statespace.errors import MethodError
 from statespace.gaussian import AffineConditional, Gaussian
-from statespace.interface.methods import Guide
+from statespace.interface.guides import Guide
 from statespace.interface.model import StateSpaceModel
 from statespace.interface.values import Context
 from statespace.linalg import Covariance, psd_root

@@ -6,8 +6,6 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -16,7 +14,6 @@ from torch import Generator, Tensor
 from statespace.errors import InputError, InputTypeError, expected
 from statespace.interface import Learner, Method
 from statespace.interface.randomness import clone
-from statespace.learning import checkpoint as disk
 from statespace.learning.columns import check_observed, degenerate, single_row
 from statespace.learning.objective import (
     Objective,
@@ -27,11 +24,12 @@ from statespace.learning.objective import (
 )
 from statespace.learning.polish import Watch, polish, watch
 from statespace.learning.progress import Report, reporting
+from statespace.learning.resuming import resumable
 from statespace.learning.scales import equilibrate
 from statespace.learning.standard_errors import estimates, standard_errors
 from statespace.learning.training import Progress, Trainer
 from statespace.learning.watching import collapse
-from statespace.results import FitResult, TrainingRecord
+from statespace.results import FitResult
 from statespace.sequences import Sequences
 
 __all__ = ["Gradient"]
@@ -41,7 +39,6 @@ Schedule = Literal["cosine", "linear"] | Callable[[int], float] | None
 
 _OPTIMIZERS = ("adam", "adamw", "lbfgs")
 _SCHEDULES = ("cosine", "linear")
-_FIELDS = ("step", "history", "best", "waited", "seconds", "rate", "reason", "converged")
 
 
 class Gradient(Learner):
@@ -253,16 +250,12 @@ class Gradient(Learner):
                 history=[before, *end.history], converged=end.converged, reason=end.reason
             )
         trainer = Trainer(self, objective, _units(objective), generator, validation)
-        at = Progress()
         if self.checkpoint is None:
+            at = Progress()
             trainer.run(at, report, lambda _: None)
             return at
         wanted = {**self._settings(), "method": repr(objective.method), "size": objective.size}
-        at = _resumed(disk.read(self.checkpoint, wanted), trainer)
-        saver = disk.Saver(partial(_saved, self.checkpoint, wanted, trainer))
-        trainer.run(at, report, saver)
-        disk.remove(self.checkpoint)
-        return at
+        return resumable(self.checkpoint, wanted, trainer, report)
 
 
 def _errors(objective: Objective, x: Tensor) -> Callable[[], Any]:
@@ -285,52 +278,6 @@ def _units(objective: Objective) -> Tensor:
     scale = equilibrate(lambda v: objective.gradient(v)[1], x, sizes, signs)
     objective.write(x)
     return scale * math.sqrt(float(objective.data.n_values.sum()))
-
-
-def _saved(
-    path: str | os.PathLike[str], wanted: dict[str, Any], trainer: Trainer, at: Progress
-) -> None:
-    tensors = {"x": trainer.x, "scale": trainer.scale, "last": trainer.last}
-    if at.best_x is not None:
-        tensors["best_x"] = at.best_x
-    for name, value in trainer.optimizer.state[trainer.x].items():
-        tensors[f"optimizer.{name}"] = value
-    tensors |= {name: g.get_state() for name, g in _streams(trainer).items()}
-    record = {name: getattr(at, name) for name in _FIELDS}
-    record["norms"] = trainer.watcher.norms
-    record["records"] = [asdict(r) for r in at.records]
-    disk.write(path, tensors, {**wanted, **record})
-
-
-def _streams(trainer: Trainer) -> dict[str, Generator]:
-    """Random numbers: those that move on, and those with which points are compared."""
-    streams = {"generator": trainer.generator, "origin": trainer.objective.origin}
-    if trainer.watcher.held_out is not None:
-        streams["held_out"] = trainer.watcher.held_out.origin
-    return streams
-
-
-def _resumed(found: tuple[dict[str, Tensor], dict[str, Any]] | None, trainer: Trainer) -> Progress:
-    if found is None:
-        return Progress()
-    tensors, record = found
-    device = trainer.x.device
-    trainer.x.data.copy_(tensors["x"])
-    trainer.scale, trainer.last = tensors["scale"].to(device), tensors["last"].to(device)
-    trainer.optimizer.state[trainer.x] = {
-        name.removeprefix("optimizer."): t if t.dim() == 0 else t.to(device)
-        for name, t in tensors.items()
-        if name.startswith("optimizer.")
-    }
-    for name, generator in _streams(trainer).items():
-        generator.set_state(tensors[name])
-    at = Progress(**{name: record[name] for name in _FIELDS})
-    trainer.watcher.norms = record["norms"]
-    at.records = [
-        TrainingRecord(**{**r, "kl_per_dim": tuple(r["kl_per_dim"])}) for r in record["records"]
-    ]
-    at.best_x = tensors["best_x"].to(device) if "best_x" in tensors else None
-    return at
 
 
 def _check_count(name: str, value: Any, least: int) -> None:

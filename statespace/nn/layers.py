@@ -156,13 +156,14 @@ def orthogonal_blocks(weight: Tensor) -> None:
 
 
 @torch.no_grad()
-def orthogonal_start(kernel: nn.RNNBase, forget: bool) -> None:
+def orthogonal_start(kernel: nn.RNNBase, gated: bool) -> None:
     """Recurrent weights orthogonal gate by gate, the others Glorot uniform, biases at zero.
 
     Args:
         kernel: A recurrent module of torch's.
-        forget: The bias of the second gate, an LSTM's forget gate, begins at one: at first it
-            remembers (Gers, Schmidhuber and Cummins 2000).
+        gated: The bias of the second gate, which says how much is kept (an LSTM's forget gate, a
+            GRU's update gate), begins at one: at first it remembers, as Gers, Schmidhuber and
+            Cummins (2000) let an LSTM.
     """
     for name, weight in kernel.named_parameters():
         if name.startswith("weight_hh"):
@@ -173,5 +174,5 @@ def orthogonal_start(kernel: nn.RNNBase, forget: bool) -> None:
                     nn.init.xavier_uniform_(block)
         else:
             weight.zero_()
-            if forget and name.startswith("bias_ih"):
+            if gated and name.startswith("bias_ih"):
                 weight[kernel.hidden_size : 2 * kernel.hidden_size] = 1.0

@@ -69,8 +69,8 @@ def test_continuing_scores_what_follows(case):
     assert_close(anew["Exact 1"].score.value, float(alone))
 
 
-@pytest.mark.parametrize("horizon", [1, 3])
-def test_rmse_is_that_of_forecasts_from_every_row(case, horizon):
+@pytest.mark.parametrize(("horizon", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2)])
+def test_rmse_is_that_of_forecasts_from_every_row(case, horizon, stride):
     """Each origin looks `horizon` rows ahead, by hand: filter all before it, forecast, compare."""
     _, exact, train, test, u, v = case
     both, w = torch.cat([train, test], 1), torch.cat([u, v], 1)
@@ -78,12 +78,12 @@ def test_rmse_is_that_of_forecasts_from_every_row(case, horizon):
     test[0, 4, 1] = torch.nan  # an entry nobody knows is no error
     both[0, 18, 1] = torch.nan
     errors = []
-    for t in range(14, 20 - horizon + 1):
+    for t in range(14, 20 - horizon + 1, stride):
         fc = exact.forecast(both[:, :t], horizon=horizon, inputs=w[:, : t + horizon])
         errors.append(fc.mean[:, -1] - both[:, t + horizon - 1])
     errors = torch.stack(errors)
     wanted = float(errors[~errors.isnan()].square().mean().sqrt())
-    found = compare([exact], train, test, inputs=u, test_inputs=v, horizon=horizon)
+    found = compare([exact], train, test, inputs=u, test_inputs=v, horizon=horizon, stride=stride)
     assert_close(found["Exact 1"].rmse, wanted)
 
 

@@ -171,7 +171,7 @@ def test_a_condition_that_does_not_fit_is_refused() -> None:
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("normed", [False, True])
 def test_recurrent_weights_begin_orthogonal(cell: str, normed: bool) -> None:
-    """Gate by gate, in every layer; an LSTM begins by remembering; biases are zero."""
+    """Gate by gate, in every layer; gated cells begin by remembering; biases are zero."""
     path: Any = recurrent(3, 6, cell, layers=2, layer_norm=normed, dtype=F64)
     found = dict(path.named_parameters())
     back = [w for n, w in found.items() if "weight_hh" in n or "recurrent" in n]
@@ -182,7 +182,7 @@ def test_recurrent_weights_begin_orthogonal(cell: str, normed: bool) -> None:
     for name, bias in found.items():
         if "bias" in name:
             wanted = torch.zeros_like(bias)
-            if cell == "lstm" and ("bias_ih" in name or "norm_x" in name):
+            if cell != "rnn" and ("bias_ih" in name or "norm_x" in name):
                 wanted[6:12] = 1.0
             assert torch.equal(bias, wanted), name
 

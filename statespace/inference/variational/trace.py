@@ -2,9 +2,9 @@
 
     z_t ~ q(z_t | z_{t-1}, h_t, e_t)
 
-A memory that does not read z has run ahead, and the encoding is there for all rows; where the
-guide reads nothing of z either, its densities are made for all rows at once. In every case the
-random numbers are those of a loop over rows.
+A memory that does not read z has run ahead, and the encoding is there for all rows. Where the
+guide reads nothing of z either, its densities are made for all rows at once, z is drawn, and a
+memory that reads z runs behind. In every case the random numbers are those of a loop over rows.
 """
 
 from __future__ import annotations
@@ -81,17 +81,23 @@ def draw(
     h = data.inputs[..., :0] if seen is None or not model.reads else seen[1].h
     on = not isinstance(stands, tuple) or stands
     e = guide.encode_on(data, h, stands)[0] if on else guide.encode(data, h)
-    if seen is not None and not guide.reads and not guide.reads_prior:
-        q = guide(None, e, seen[0], None)
+    if not guide.reads and not guide.reads_prior:
+        q = guide(None, e, _blind(data, start) if seen is None else seen[0], None)
         if _is_normal(q):
             q = q.expand((*shape, data.T))
             mean, scale = q.base_dist.loc, q.base_dist.scale
             z = mean + scale * _noise(mean.select(-2, 0), data.T)
-            return Trace(start, z, *seen, e, q)
+            return Trace(start, z, *(seen or contexts(model, data, z, start)), e, q)
     if seen is not None and num == 1 and guide.chained:
         z, mean, scale = guide.chain(start.z, e, seen[0].h, _noise(start.z, data.T))
         return Trace(start, z, *seen, e, independent_normal(mean, scale))
     return _by_rows(model, guide, data, shape, start, seen, e)
+
+
+def _blind(data: Sequences, start: Moment) -> Context:
+    """Without h, for a guide that does not read it."""
+    times = torch.arange(data.T, device=data.inputs.device) + start.t
+    return Context(times, data.inputs, data.inputs[..., :0])
 
 
 def _noise(like: Tensor, T: int) -> Tensor:

@@ -28,8 +28,8 @@ class Fused(Stepped):
     al. (2014) and many lectures have it before, U (r h); and its update gate s(z) says how much of
     h is *kept*, as theirs does, where Chung et al. (2014) let it say how much is replaced.
 
-    Recurrent weights begin orthogonal, gate by gate; biases begin at zero, those of an LSTM's
-    forget gate at one.
+    Recurrent weights begin orthogonal, gate by gate; biases begin at zero, those of the gate
+    that keeps (an LSTM's forget gate, a GRU's update gate) at one.
 
     Args:
         input_dim: The width of x.
@@ -69,7 +69,7 @@ class Fused(Stepped):
         extra |= {"dropout": self.between.p} if layers > 1 else {}
         width = input_dim + condition_dim
         self.kernel = makes[cell](width, hidden_dim, layers, batch_first=True, dtype=dtype, **extra)
-        orthogonal_start(self.kernel, forget=cell == "lstm")
+        orthogonal_start(self.kernel, gated=cell != "rnn")
 
     @property
     def _like(self) -> Tensor:

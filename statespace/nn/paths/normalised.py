@@ -44,6 +44,7 @@ class NormalisedCell(nn.Module):
         self.norm_h = nn.LayerNorm(wide, bias=False, dtype=dtype)
         if cell == "lstm":
             self.norm_c = nn.LayerNorm(hidden_dim, dtype=dtype)
+        if cell != "rnn":
             with torch.no_grad():
                 self.norm_x.bias[hidden_dim : 2 * hidden_dim] = 1.0  # at first it remembers
         orthogonal_blocks(self.recurrent.weight)

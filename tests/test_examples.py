@@ -100,11 +100,12 @@ def test_gradient_flow_in_small(monkeypatch, tmp_path):
         product = jacobian @ product
     norm = float(torch.linalg.matrix_norm(product, ord=2).log())
     assert float(found[0].start.log_norms_back[0, 0]) == pytest.approx(norm, abs=1e-3)
-    rate = [float(one.start.rate.mean()) for one in found]
-    assert rate[4] > rate[2] + 0.1  # a gate that begins open
-    assert rate[3] > rate[1]
+    rate = {one.name: float(one.start.rate.mean()) for one in found}
+    for cell in ("LSTM", "GRU"):  # the further open a gate begins, the less is lost
+        assert rate[f"{cell}, ajar"] < rate[cell] - 0.1
+        assert rate[cell] < rate[f"{cell}, open"] - 0.05
     assert all(0.3 < one.loss < 1.5 for one in found)
-    assert example.table(found).count("\n") == 5
+    assert example.table(found).count("\n") == len(example.CELLS)
     example.draw(found).savefig(tmp_path / "flow.png")
     assert (tmp_path / "flow.png").stat().st_size > 10_000
 

@@ -37,10 +37,15 @@ def learned(name: str, recipe: Recipe, music: Music, folder: Path) -> dict[str, 
     model = recipe.make()
     with spending(clock):
         if recipe.first is not None:
-            model = begun(model, *recipe.first, train, folder / f"{name}-first")
+            model = begun(model, *recipe.first, train, music.valid, folder / f"{name}-first")
         learner = recipe.learner(folder / f"{name}.checkpoint")
         model.fit(train, validation=music.valid, method=recipe.method, learner=learner, seed=0)
     model.save(folder / name)
+    return judged(model, recipe, music) | {"minutes": spent(clock) / 60}
+
+
+def judged(model: ss.StateSpaceModel, recipe: Recipe, music: Music) -> dict[str, Any]:
+    """What the table says of a model that was fitted."""
     score = scored(model, music.valid, recipe.judged_by)
     latent = recipe.judged_by is not None
     elbo = nats(scored(model, music.valid, ss.Variational(10))) if latent else math.nan
@@ -53,7 +58,6 @@ def learned(name: str, recipe: Recipe, music: Music, folder: Path) -> dict[str, 
         "kind": score.kind,
         "samples": score.num_samples,
         "parameters": model.num_params,
-        "minutes": spent(clock) / 60,
     }
 
 
@@ -62,12 +66,14 @@ def begun(
     method: Method,
     learner: Callable[[Path], ss.Gradient],
     train: list[Tensor],
+    valid: list[Tensor],
     place: Path,
 ) -> ss.StateSpaceModel:
     """The model after its first method, as it was stored if that is over."""
     if place.exists():
         return ss.load(place)
-    model.fit(train, method=method, learner=learner(place.with_suffix(".checkpoint")), seed=0)
+    how = learner(place.with_suffix(".checkpoint"))
+    model.fit(train, validation=valid, method=method, learner=how, seed=0)
     model.save(place)
     return model
 

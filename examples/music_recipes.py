@@ -85,7 +85,10 @@ def srnn() -> ss.StateSpaceModel:
 
 def lstm_states() -> ss.StateSpaceModel:
     """A memory of all states."""
-    return ss.LSTMStateSpace(64, KEYS, hidden_dim=200, family="bernoulli", dropout=0.1, seed=0)
+    return ss.LSTMStateSpace(
+        64, KEYS, hidden_dim=200, emission_dim=100, encoder_dim=300, dropout=0.1,
+        family="bernoulli", seed=0,
+    )  # fmt: skip
 
 
 SEVEN = range(-3, 4)
@@ -106,29 +109,31 @@ RECIPES: dict[str, Recipe] = {
         ss.ImportanceWeighted(128),
     ),
     "vrnn": Recipe(
-        "`VRNN`, z of 32, LSTM of 32, ELBO and then FIVO(4)",
+        "`VRNN`, z of 32, LSTM of 32, seven keys, ELBO and then FIVO(4)",
         vrnn,
-        adamw(1000, 2e-3, 0.3, batch_size=58, metric=PARTICLES, evaluate_every=10),
+        adamw(2500, 2e-3, 0.1, batch_size=58, metric=PARTICLES, evaluate_every=5),
         ss.FIVO(4),
         ss.FIVO(128),
+        SEVEN,
         first=(
-            ss.Variational(beta=ss.Warmup(900)),
-            adamw(1000, 5e-3, 0.1, batch_size=58),
+            ss.Variational(beta=ss.Warmup(1500)),
+            adamw(2000, 5e-3, 0.1, batch_size=58, metric=PARTICLES, evaluate_every=10),
         ),
     ),
     "srnn": Recipe(
-        "`SRNN`, z of 64, GRU of 200, ELBO, seven keys",
+        "`SRNN`, z of 64, GRU of 200, seven keys, ELBO",
         srnn,
-        adamw(5000, 1e-3, 0.1, batch_size=20, metric=PATHS, evaluate_every=3),
+        adamw(5000, 3e-3, 0.1, batch_size=20, metric=PATHS, evaluate_every=6, clip=0.3),
         ss.Variational(beta=ss.Warmup(2000)),
         ss.ImportanceWeighted(128),
         SEVEN,
     ),
     "lstm_states": Recipe(
-        "`LSTMStateSpace`, z of 64, LSTM of 200, ELBO",
+        "`LSTMStateSpace`, z of 64, LSTM of 200, seven keys, ELBO",
         lstm_states,
-        adamw(4000, 1e-3, 0.1, batch_size=20, metric=PARTICLES, evaluate_every=20),
+        adamw(5000, 3e-3, 0.1, batch_size=20, metric=PARTICLES, evaluate_every=3, clip=0.3),
         ss.Variational(beta=ss.Warmup(2000)),
         ss.FIVO(128),
+        SEVEN,
     ),
 }

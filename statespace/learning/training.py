@@ -46,6 +46,8 @@ class Progress:
         records: Of the evaluations.
         seconds: Spent.
         rate: What is left of the learning rate after steps that were taken back.
+        reason: Why it ended, in words; empty while it goes on.
+        converged: Whether it ended because nothing was gained any more.
     """
 
     step: int = 0

@@ -36,6 +36,7 @@ class Head(nn.Module, ABC):
         outputs: How many numbers the density takes.
         hidden: Widths of the layers between.
         activation: Between them.
+        skip: Whether a linear map of the features is added.
         dtype: Of the weights.
     """
 

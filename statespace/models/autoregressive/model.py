@@ -110,18 +110,13 @@ class AutoregressiveRNN(NetworkModel, Autoregressive):
         dtype: torch.dtype = torch.float32,
         seed: int | None = None,
     ) -> None:
+        settings = {k: v for k, v in locals().items() if k not in ("self", "__class__", "seed")}
         super().__init__()
         check_sizes(0, obs_dim, input_dim)
         check_dtype(dtype)
         check_counts(hidden_dim=hidden_dim, layers=layers)
         skip = read_count(skip, name="skip", at_least=0)
-        self._remember(
-            obs_dim=obs_dim, input_dim=input_dim, hidden_dim=hidden_dim, layers=layers, cell=cell,
-            family=family, feedback=feedback, num_categories=num_categories,
-            num_components=num_components, embedding_dim=embedding_dim,
-            condition_dim=condition_dim, skip=skip, layer_norm=layer_norm, dropout=dropout,
-            min_scale=min_scale, standardise=standardise, dtype=dtype,
-        )  # fmt: skip
+        self._remember(**{**settings, "skip": skip})
         self.obs_dim, self.input_dim, self.feedback = obs_dim, input_dim, feedback
         self.categorical = num_categories is not None
         self.reads = frozenset(_read_feedback(feedback, input_dim + condition_dim))

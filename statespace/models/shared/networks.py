@@ -64,25 +64,21 @@ class NetworkModel(nn.Module):
         The rest of what it sees, z among it, is zero.
         """
         model: Any = self
-        z, y = model.origin(data.batch_shape)
-        before = torch.cat([y.expand(*data.batch_shape, -1)[..., None, :], data.values], -2)
-        before = before[..., :-1, :]
-        u = data.inputs
-        ctx = Context(torch.arange(data.T, device=u.device), u, u[..., :0])
-        if "z" in model.reads:
-            z = z.expand(*data.batch_shape, -1)[..., None, :].expand(*before.shape[:-1], -1)
-        x = model.feed(
-            z if "z" in model.reads else None, before if "y" in model.reads else None, ctx
-        )
+        lead, u = (*data.batch_shape, data.T), data.inputs
+        zero, first = model.origin(data.batch_shape)
+        first = first.expand(*data.batch_shape, -1)[..., None, :]
+        y = torch.cat([first, data.values[..., :-1, :]], -2) if "y" in model.reads else None
+        z = zero[..., None, :].expand(*lead, -1) if "z" in model.reads else None
+        x = model.feed(z, y, Context(torch.arange(data.T, device=u.device), u, u[..., :0]))
         begin = path.start(data.batch_shape, data.condition)
         _, h = path.scan(begin, x, torch.full_like(data.lengths, data.T))
         h = torch.cat([torch.zeros_like(h[..., : -path.shown]), h[..., -path.shown :]], -1)
         known = data.observed.all(-1)
         rows = known.clone()
-        for k in range(1, path.rows + 1):
-            rows[..., k:] &= known[..., :-k] if k < data.T else rows[..., k:]
+        for k in range(1, min(path.rows, data.T - 1) + 1):
+            rows[..., k:] &= known[..., :-k]
         rows[..., : path.rows] = False
-        z = h.new_zeros(*h.shape[:-1], model.latent.size)
+        z = h.new_zeros(*lead, model.latent.size)
         return torch.cat([z, h], -1), data.values, rows & data.active
 
     # ------------------------------------------------------------------ storage

@@ -65,8 +65,8 @@ def lstm() -> ss.StateSpaceModel:
 def dkf() -> ss.StateSpaceModel:
     """Frames hang together through z alone."""
     return ss.DeepKalmanFilter(
-        100, KEYS, hidden_dim=200, emission_dim=100, encoder_dim=400, dropout=0.1,
-        family="bernoulli", seed=0,
+        100, KEYS, hidden_dim=200, emission_dim=100, encoder_dim=600, encoder_cell="rnn",
+        encoder_activation="relu", dropout=0.1, family="bernoulli", seed=0,
     )  # fmt: skip
 
 
@@ -104,8 +104,8 @@ RECIPES: dict[str, Recipe] = {
     "dkf": Recipe(
         "`DeepKalmanFilter`, z of 100, ELBO",
         dkf,
-        adamw(12000, 1e-3, 0.1, batch_size=20, metric=PATHS, evaluate_every=20),
-        ss.Variational(beta=ss.Warmup(4000)),
+        adamw(9000, 3e-3, 0.1, batch_size=20, metric=PATHS, evaluate_every=20, clip=0.3),
+        ss.Variational(beta=ss.Warmup(3000)),
         ss.ImportanceWeighted(128),
     ),
     "vrnn": Recipe(
@@ -123,8 +123,8 @@ RECIPES: dict[str, Recipe] = {
     "srnn": Recipe(
         "`SRNN`, z of 64, GRU of 200, seven keys, ELBO",
         srnn,
-        adamw(5000, 3e-3, 0.1, batch_size=20, metric=PATHS, evaluate_every=6, clip=0.3),
-        ss.Variational(beta=ss.Warmup(2000)),
+        adamw(3000, 3e-3, 0.5, batch_size=20, metric=PATHS, evaluate_every=3, clip=0.3),
+        ss.Variational(beta=ss.Warmup(1500)),
         ss.ImportanceWeighted(128),
         SEVEN,
     ),

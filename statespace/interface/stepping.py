@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,13 +13,15 @@ from torch.distributions import Distribution
 from statespace.beliefs import Tree, finite_part, real_part
 from statespace.densities import category_probs, moments
 from statespace.interface.values import Context, Info, Row, State
-from statespace.interface.walking import Moment, run_freely
+from statespace.interface.walking import Moment, rows_of_z, run_freely
 from statespace.particles import average_moments, frequencies, resample
 from statespace.results import Filtered, Forecast
 from statespace.sequences import Sequences
 from statespace.shapes import gather, tmap
 
 __all__ = ["filtered", "forecast_by_draws", "rows_of"]
+
+_AT_ONCE = 2**22  # entries of covariances, one for each draw and row, that are there at a time
 
 
 def rows_of(data: Sequences, e: Tree = ()) -> Iterator[Row]:
@@ -74,6 +77,11 @@ def _stack(rows: Sequence[Tensor | None], axis: int) -> Tensor | None:
     return torch.stack(found, axis) if len(found) == len(rows) else None
 
 
+def _joined(parts: Sequence[Tensor | None], axis: int) -> Tensor | None:
+    found = [part for part in parts if part is not None]
+    return torch.cat(found, axis) if found else None
+
+
 def forecast_by_draws(
     model: Any,
     state: State,
@@ -95,13 +103,12 @@ def forecast_by_draws(
     z, memory, y = draws
     num, steps = y.shape[0], torch.arange(inputs.shape[-2], device=inputs.device) + state.t
     z, y, h = run_freely(model, Moment(state.t, z, memory, y), inputs)
-    density = model.emission(z, Context(steps, inputs, h)).expand(y.shape[:-1])
     even = torch.full(y.shape[:-2], 1 / num, dtype=inputs.dtype, device=inputs.device)
     w = (even if weights is None else weights)[..., None]  # (num, *batch, 1)
     drawn = y if weights is None else gather(y, resample(weights.log(), num))
-    chances, states = category_probs(density), finite_part(model.latent, z)
+    mean, cov, chances = _emitted(model, z, y, Context(steps, inputs, h), w)
+    states = finite_part(model.latent, z)
     vectors = real_part(model.latent, z).to(inputs.dtype)
-    mean, cov = _moments_of_y(density, y.to(inputs.dtype), w) if chances is None else (None, None)
     z_mean, z_cov = average_moments(vectors, torch.zeros_like(w)[..., None, None], w)
     only_finite = states is not None and not vectors.shape[-1]
     return Forecast(
@@ -111,9 +118,32 @@ def forecast_by_draws(
         z_cov=None if only_finite else z_cov,
         kind=kind,
         samples=drawn.to(inputs.dtype) if chances is None else drawn,
-        probs=None if chances is None else (w[..., None, None] * chances).sum(0),
+        probs=chances,
         z_probs=None if states is None else frequencies(*states, w),
     )
+
+
+def _emitted(
+    model: Any, z: Tree, y: Tensor, ctx: Context, weights: Tensor
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Averages over draws: mean and covariance of y, or the chances of categories.
+
+    So many rows at a time that the covariances of all draws fit into the memory.
+    """
+    *lead, T, m = y.shape
+    length = max(1, _AT_ONCE // (math.prod(lead) * m * m))
+    rows: list[tuple[Tensor | None, ...]] = []
+    for begin in range(0, T, length):
+        some = y[..., begin : begin + length, :].to(weights.dtype)
+        here = rows_of_z(model, z, begin, some.shape[-2])
+        density = model.emission(here, ctx.rows(begin, begin + length)).expand(some.shape[:-1])
+        chances = category_probs(density)
+        if chances is None:
+            rows.append((*_moments_of_y(density, some, weights), None))
+        else:
+            rows.append((None, None, (weights[..., None, None] * chances).sum(0)))
+    means, covs, shares = zip(*rows, strict=True)
+    return _joined(means, -2), _joined(covs, -3), _joined(shares, -3)
 
 
 def _moments_of_y(density: Distribution, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

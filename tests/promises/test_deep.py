@@ -18,6 +18,7 @@ from deep_cases import CASES, IDS, DeepCase, rows
 from torch import Tensor
 
 import statespace as ss
+from statespace.interface import stepping
 
 F64 = torch.float64
 EXACT = [c for c in CASES if c.exact]
@@ -226,6 +227,19 @@ def test_a_forecast_is_that_of_unobserved_rows(case: DeepCase) -> None:
     ahead = model.forecast(data["y"], **more, horizon=1, seed=0)
     same(ahead.mean[..., 0, :], f.y_mean[..., -1, :])
     same(ahead.cov[..., 0, :, :], f.y_cov[..., -1, :, :])
+
+
+@every
+def test_a_forecast_in_parts(case: DeepCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moments that are averaged over few rows at a time are those of all rows at once."""
+    model, data = case.make(), case.data()
+    more: dict[str, Any] = {} if case.u is None else {"inputs": case.u}
+    asked = {**data, **more, "horizon": 3, "seed": 0, "num_samples": 5}
+    whole = model.forecast(**asked)
+    monkeypatch.setattr(stepping, "_AT_ONCE", 1)
+    parts = model.forecast(**asked)
+    for name in ("mean", "cov", "probs", "samples"):
+        same(getattr(parts, name), getattr(whole, name), 1e-12)
 
 
 @every

@@ -119,7 +119,7 @@ def main(
             kept(store, **{name: learned(name, RECIPES[name], music, folder)})
         row = kept(store)[name]
         print(f"{row['title']}: {row['valid']:.3f} nats per frame ({row['kind']})")
-    found = {name: row for name, row in kept(store).items() if name in RECIPES}
+    found = {name: kept(store)[name] for name in RECIPES if name in kept(store)}
     if page is not None:
         put(page, "music", table(base, found))
     return found

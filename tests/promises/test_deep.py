@@ -288,10 +288,10 @@ def test_float32(case: DeepCase) -> None:
 
 @every
 def test_a_fit_climbs(case: DeepCase) -> None:
-    """A few updates on its own data raise the log-likelihood from where the fit began."""
+    """A few updates on its own data raise what is climbed; random numbers are averaged over ten."""
     model, data = case.make(), case.data()
-    fit = model.fit(**data, learner=ss.Gradient(25, lr=1e-2), seed=0)
-    assert fit.history[-1] > fit.history[0]
+    history = model.fit(**data, learner=ss.Gradient(40, lr=1e-2), seed=0).history
+    assert sum(history[-10:]) > sum(history[:10])
 
 
 @pytest.mark.cuda
